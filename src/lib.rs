@@ -1,0 +1,1 @@
+//! Bristlecone: an embedded multi-version Merkle state store.

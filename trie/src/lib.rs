@@ -1,0 +1,22 @@
+//! The Merkle trie of Bristlecone: packed pages, both hash schemes, hashing by levels, proofs.
+//!
+//! This crate is pure: it opens no file, starts no thread and does not know what a stamp or a child
+//! reference means. It is `no_std` with `alloc`, so that a light client can verify proofs with it.
+#![no_std]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod account;
+pub mod op;
+pub mod page;
+pub mod path;
+pub mod scheme;
+
+pub use account::Account;
+pub use alloy_primitives::{B256, U256};
+pub use op::{Body, Change, Op};
+pub use page::{Entry, Find, Item, Page, PageBuilder, Source};
+pub use path::Path;
+pub use scheme::{NodeRef, Scheme};

@@ -1,0 +1,1 @@
+//! The Ethereum scheme: RLP and Keccak-256.
