@@ -3,4 +3,24 @@
 //! This crate knows no hash rule, no proof and no reader; it stores what it is given, verifies what it reads,
 //! and finds after a crash exactly a prefix of what was written.
 
+pub mod change;
+pub mod error;
+pub mod format;
+pub mod ids;
+pub mod log;
+pub mod page;
+pub mod recover;
+pub mod seal;
+pub mod segment;
+pub mod table;
 pub mod vfs;
+
+pub use change::{decode_ops, encode_ops};
+pub use error::{Error, Result};
+pub use ids::{Locator, Stamp};
+pub use log::{Log, LogPosition};
+pub use page::{ChildEntry, Found, Loaded};
+pub use recover::{Create, Identity, LoggedBatch, Opened, Options, open};
+pub use seal::{Seal, SealedNamespace, SealedVersion};
+pub use segment::{GroupWriter, Sealed, SegmentEnd, SegmentStats, SegmentWriter, Segments};
+pub use table::{Table, TableOp};
