@@ -1,5 +1,6 @@
 //! Nibble paths: views of a range of half-bytes, high half first.
 
+use alloc::vec::Vec;
 use core::cmp::Ordering;
 use core::fmt;
 
@@ -81,6 +82,15 @@ impl<'a> Path<'a> {
         (0..path.len()).map(move |index| path.at(index))
     }
 
+    /// Appends the nibbles two a byte, high half first. Of an odd number the last one is left out.
+    pub fn pack(&self, out: &mut Vec<u8>) {
+        match self.bytes.get(self.start / 2..self.end / 2) {
+            // The path of a leaf always ends with a whole byte, so its pairs are the key's own bytes.
+            Some(bytes) if self.start % 2 == 0 => out.extend_from_slice(bytes),
+            _ => out.extend((0..self.len() / 2).map(|pair| self.at(pair * 2) << 4 | self.at(pair * 2 + 1))),
+        }
+    }
+
     /// How many nibbles both paths share from their starts.
     pub fn common_prefix(&self, other: &Path<'_>) -> usize {
         self.nibbles().zip(other.nibbles()).take_while(|(a, b)| a == b).count()
@@ -127,6 +137,16 @@ mod tests {
         let path = Path::range(&[0x12, 0x34, 0x56], 1, 5);
         assert!(path.nibbles().eq([2, 3, 4, 5]));
         assert_eq!(path.skip(2), Path::range(&[0x45], 0, 2));
+    }
+
+    #[test]
+    fn packing_pairs_nibbles_from_the_start_of_the_path() {
+        for (start, end, packed) in [(0, 6, &[0x12, 0x34, 0x56][..]), (1, 5, &[0x23, 0x45]), (2, 5, &[0x34])]
+        {
+            let mut out = Vec::new();
+            Path::range(&[0x12, 0x34, 0x56], start, end).pack(&mut out);
+            assert_eq!(out, packed);
+        }
     }
 
     #[test]
