@@ -12,6 +12,7 @@ pub mod account;
 pub mod op;
 pub mod page;
 pub mod path;
+pub mod proof;
 pub mod scheme;
 
 pub use account::Account;
