@@ -9,15 +9,18 @@ extern crate alloc;
 extern crate std;
 
 pub mod account;
+pub mod levels;
 pub mod op;
 pub mod page;
 pub mod path;
 pub mod proof;
 pub mod scheme;
+mod structure;
+pub mod update;
 
 pub use account::Account;
 pub use alloy_primitives::{B256, U256};
 pub use op::{Body, Change, Op};
-pub use page::{Entry, Find, Item, Page, PageBuilder, Source};
+pub use page::{Entry, Find, Item, Page, PageBuilder, Shape, Source};
 pub use path::Path;
 pub use scheme::{NodeRef, Scheme};

@@ -41,6 +41,22 @@ const KIND_CHILD: u8 = 2;
 const KIND_BLINDED: u8 = 3;
 const BELOW: u8 = 0x10;
 
+/// Whether keys are flat, or accounts that own storage. Independent of the scheme.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Keys of any length up to [`MAX_KEY_BYTES`](crate::path::MAX_KEY_BYTES), values as they are.
+    Flat,
+    /// Keys of 32 bytes are accounts; keys of 64 are the slots below them.
+    Accounts,
+}
+
+impl Shape {
+    /// Whether a leaf whose path has `end` nibbles is a storage slot.
+    pub fn is_slot(self, end: usize) -> bool {
+        self == Self::Accounts && end > ACCOUNT_DEPTH
+    }
+}
+
 /// What an entry holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item<'a> {
@@ -149,7 +165,7 @@ fn print(key: &[u8], from: usize) -> u16 {
     let at = from / 2;
     let byte = |i: usize| u32::from(key.get(at + i).copied().unwrap_or(0));
     let three = byte(0) << 16 | byte(1) << 8 | byte(2);
-    (if from % 2 == 0 { three >> 8 } else { three >> 4 }) as u16
+    (if from.is_multiple_of(2) { three >> 8 } else { three >> 4 }) as u16
 }
 
 /// Orders a path (whole bytes `tail`, cut at `nibbles`) against a key that starts at the same byte; a path that is

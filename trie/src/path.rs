@@ -11,7 +11,7 @@ pub const MAX_KEY_BYTES: usize = 512;
 #[inline]
 pub fn nibble(bytes: &[u8], index: usize) -> u8 {
     match bytes.get(index / 2) {
-        Some(byte) if index % 2 == 0 => byte >> 4,
+        Some(byte) if index.is_multiple_of(2) => byte >> 4,
         Some(byte) => byte & 0x0f,
         None => 0,
     }

@@ -1,0 +1,219 @@
+//! Which references of a page can be taken over from older pages.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cmp::Ordering;
+
+use super::{Pages, Refs, UNKNOWN, Work};
+use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Entry, Item, Page, Source};
+use crate::structure::Structure;
+
+/// For each entry of a page: the hashed older page that holds the same entry, and its place there.
+type Matches = Vec<Option<(u64, u16)>>;
+
+/// Fills in the references that `work` shares with its hashed ancestors.
+pub(super) fn carry(pages: &impl Pages, work: &mut Work<'_>) {
+    let matches = matches(pages, work.page);
+    let mut done: Vec<u64> = Vec::new();
+    for (source, _) in matches.iter().flatten() {
+        if done.contains(source) {
+            continue;
+        }
+        done.push(*source);
+        if let (Some(page), Some(refs)) = (pages.page(*source), pages.refs(*source)) {
+            let old = Old { reference: *source, page, refs, structure: Structure::new(page) };
+            old.carry_entries(work, &matches);
+            old.carry_branches(work, &matches);
+        }
+    }
+}
+
+struct Old<'a> {
+    reference: u64,
+    page: Page<'a>,
+    refs: &'a Refs,
+    structure: Structure,
+}
+
+impl Old<'_> {
+    fn at(&self, matches: &Matches, index: usize) -> Option<usize> {
+        match matches.get(index) {
+            Some(Some((source, at))) if *source == self.reference => Some(usize::from(*at)),
+            _ => None,
+        }
+    }
+
+    /// Whether the new entries `low..high` all stand together here, from the answer on.
+    fn run(&self, matches: &Matches, low: usize, high: usize) -> Option<usize> {
+        let first = self.at(matches, low)?;
+        (low..high).all(|index| self.at(matches, index) == Some(first + index - low)).then_some(first)
+    }
+
+    fn carry_entries(&self, work: &mut Work<'_>, matches: &Matches) {
+        for index in 0..work.page.len() {
+            let Some(at) = self.at(matches, index) else { continue };
+            let Some(node) = self.refs.get(at).filter(|node| **node != UNKNOWN) else { continue };
+            let same = match work.page.entry(index).item {
+                // What a leaf comes to depends on where the edge to it begins.
+                Item::Leaf { .. } => self.same_edge(work, index, at),
+                Item::Account { .. } => {
+                    let end = work.page.account_end(index);
+                    self.same_edge(work, index, at)
+                        && self.run(matches, index, end).is_some()
+                        && self.page.account_end(at) - at == end - index
+                }
+                Item::Child { .. } | Item::Blinded { .. } => true,
+            };
+            if same {
+                work.set(index, *node);
+            }
+        }
+    }
+
+    fn same_edge(&self, work: &Work<'_>, index: usize, at: usize) -> bool {
+        work.structure.edge_from(work.page, index) == self.structure.edge_from(self.page, at)
+    }
+
+    fn carry_branches(&self, work: &mut Work<'_>, matches: &Matches) {
+        for index in 0..work.structure.branches.len() {
+            let Some(branch) = work.structure.branches.get(index) else { continue };
+            let (low, high) = (usize::from(branch.low), usize::from(branch.high));
+            let Some(first) = self.run(matches, low, high) else { continue };
+            let here =
+                self.structure.branches.iter().position(|old| {
+                    usize::from(old.low) == first && usize::from(old.high) == first + high - low
+                });
+            if let Some(node) = here.and_then(|here| self.refs.get(self.page.len() + here)) {
+                work.set(work.page.len() + index, *node);
+            }
+        }
+    }
+}
+
+fn matches(pages: &impl Pages, page: Page<'_>) -> Matches {
+    let mut found = vec![None; page.len()];
+    for source in page.sources() {
+        let Some(old) = pages.page(source.page) else { continue };
+        if pages.refs(source.page).is_some() {
+            join(page, old, &source, |new, at| set(&mut found, new, Some((source.page, at as u16))));
+        } else if let Some((reference, ancestor)) = ancestor(pages, old, &source) {
+            let whole = Source { old_start: 0, old_len: ancestor.len() as u16, ..source };
+            join(page, ancestor, &whole, |new, at| set(&mut found, new, Some((reference, at as u16))));
+        } else {
+            let through = matches(pages, old);
+            join(page, old, &source, |new, at| {
+                set(&mut found, new, through.get(at).copied().flatten());
+            });
+        }
+    }
+    found
+}
+
+fn set(found: &mut Matches, index: usize, value: Option<(u64, u16)>) {
+    if let (Some(slot), Some(_)) = (found.get_mut(index), value) {
+        *slot = value;
+    }
+}
+
+/// The nearest hashed page behind `old` where every page on the way is the whole of the one before, under the same
+/// stem: what lies between can be skipped.
+fn ancestor<'a>(pages: &'a impl Pages, old: Page<'a>, source: &Source) -> Option<(u64, Page<'a>)> {
+    if source.old_start != 0 || usize::from(source.old_len) != old.len() {
+        return None;
+    }
+    let mut at = old;
+    loop {
+        let mut sources = at.sources();
+        let only = sources.next()?;
+        let next = pages.page(only.page)?;
+        if sources.next().is_some()
+            || next.depth() != old.depth()
+            || only.old_start != 0
+            || usize::from(only.old_len) != next.len()
+        {
+            return None;
+        }
+        if pages.refs(only.page).is_some() {
+            return Some((only.page, next));
+        }
+        at = next;
+    }
+}
+
+/// Calls `found(new index, old index)` for each entry of the new range that stands unchanged in the old one.
+fn join(new: Page<'_>, old: Page<'_>, source: &Source, mut found: impl FnMut(usize, usize)) {
+    let (mut i, mut j) = (usize::from(source.new_start), usize::from(source.old_start));
+    let new_end = (i + usize::from(source.new_len)).min(new.len());
+    let old_end = (j + usize::from(source.old_len)).min(old.len());
+    let mut new_account = account_before(new, i);
+    let mut old_account = account_before(old, j);
+    while i < new_end && j < old_end {
+        let (a, b) = (new.entry(i), old.entry(j));
+        let order = compare(&a, new, new_account, &b, old, old_account);
+        if order == Ordering::Equal && unchanged(&a.item, &b.item) {
+            found(i, j);
+        }
+        if order.is_le() {
+            if !a.below {
+                new_account = a.tail;
+            }
+            i += 1;
+        }
+        if order.is_ge() {
+            if !b.below {
+                old_account = b.tail;
+            }
+            j += 1;
+        }
+    }
+}
+
+fn unchanged(new: &Item<'_>, old: &Item<'_>) -> bool {
+    match (new, old) {
+        (Item::Leaf { stamp: a, .. }, Item::Leaf { stamp: b, .. }) => a == b,
+        (Item::Account { stamp: a, wiped: v, .. }, Item::Account { stamp: b, wiped: w, .. }) => {
+            a == b && v == w
+        }
+        _ => new == old,
+    }
+}
+
+fn account_before(page: Page<'_>, index: usize) -> &[u8] {
+    if index >= page.len() || !page.entry(index).below {
+        return &[];
+    }
+    (0..index).rev().map(|at| page.entry(at)).find(|entry| !entry.below).map_or(&[], |entry| entry.tail)
+}
+
+/// Orders entries of two pages by their whole paths. Where one page lies wholly below an account, so does the
+/// range of the other that it is compared with: then only what is below counts.
+fn compare(
+    a: &Entry<'_>,
+    a_page: Page<'_>,
+    a_account: &[u8],
+    b: &Entry<'_>,
+    b_page: Page<'_>,
+    b_account: &[u8],
+) -> Ordering {
+    let start =
+        |page: Page<'_>, entry: &Entry<'_>| if entry.below { ACCOUNT_BYTES } else { page.depth() / 2 };
+    let tails = |a: &Entry<'_>, b: &Entry<'_>| {
+        let (x, y) = (start(a_page, a), start(b_page, b));
+        let from = x.max(y);
+        skip(a.tail, from - x).cmp(skip(b.tail, from - y)).then(a.end.cmp(&b.end))
+    };
+    if a_page.depth() >= ACCOUNT_DEPTH || b_page.depth() >= ACCOUNT_DEPTH || (!a.below && !b.below) {
+        return tails(a, b);
+    }
+    let x = if a.below { a_account } else { a.tail };
+    let y = if b.below { b_account } else { b.tail };
+    let from = a_page.depth().max(b_page.depth()) / 2;
+    let accounts = skip(x, from - a_page.depth() / 2).cmp(skip(y, from - b_page.depth() / 2));
+    accounts.then_with(|| a.below.cmp(&b.below)).then_with(|| {
+        if a.below && b.below { a.tail.cmp(b.tail).then(a.end.cmp(&b.end)) } else { Ordering::Equal }
+    })
+}
+
+fn skip(tail: &[u8], count: usize) -> &[u8] {
+    tail.get(count..).unwrap_or_default()
+}
