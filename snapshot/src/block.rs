@@ -1,0 +1,164 @@
+//! A block: one allocation with its length in front, behind a thin pointer.
+//!
+//! Safety. A [`Block`] owns its allocation: it is made by [`Block::new`] with every element written before the
+//! pointer leaves the function, never written again, and freed by `Drop` with the layout that its own header
+//! yields. [`Block::into_raw`] gives the ownership to a slot's atomic pointer; [`Block::from_raw`] takes it back and
+//! must be called once for each `into_raw`, which holds because only the thread whose exchange or swap took the pointer out of the
+//! slot calls it (or the table's `Drop`, which has the table to itself).
+//!
+//! [`view`] lends the elements for as long as a guard is borrowed. It is sound while a pointer that was seen in a slot under a
+//! guard is freed only after that guard is gone; `slots` guarantees it by handing every block that it takes out
+//! to [`Guard::defer`]. Elements are `Copy + Send + Sync + 'static`: they need no drop and may be read and freed on any thread.
+#![expect(
+    unsafe_code,
+    reason = "a thin pointer to a run-time sized allocation is not expressible without it"
+)]
+
+use std::alloc::{Layout, alloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ptr::{self, NonNull};
+use std::slice;
+
+use crate::epoch::Guard;
+
+/// What stands before the elements.
+#[repr(C)]
+pub(crate) struct Header<E> {
+    len: usize,
+    /// Aligns the header, and so its end, for `E`.
+    elements: [E; 0],
+}
+
+/// An owned block.
+pub(crate) struct Block<E> {
+    header: NonNull<Header<E>>,
+    owns: PhantomData<E>,
+}
+
+// SAFETY: a `Block` is the unique owner of plain elements, which may be sent.
+unsafe impl<E: Send> Send for Block<E> {}
+
+/// Layout of a block and the offset of its first element. None where the size overflows.
+fn layout<E>(len: usize) -> Option<(Layout, usize)> {
+    let (layout, offset) = Layout::new::<Header<E>>().extend(Layout::array::<E>(len).ok()?).ok()?;
+    Some((layout.pad_to_align(), offset))
+}
+
+/// Where the elements start.
+const fn offset<E>() -> usize {
+    // `Header` is aligned for `E`, so its size is the offset that `layout` computes.
+    size_of::<Header<E>>()
+}
+
+impl<E: Copy> Block<E> {
+    /// Copies `elements` into a fresh allocation. Aborts where the allocator has no memory, like `Vec`.
+    pub(crate) fn new(elements: &[E]) -> Self {
+        let Some((layout, at)) = layout::<E>(elements.len()) else {
+            // A slice within eight bytes of the whole address space: no allocator has that.
+            handle_alloc_error(Layout::new::<Header<E>>());
+        };
+        debug_assert_eq!(at, offset::<E>());
+        // SAFETY: the layout is at least the header and so not empty.
+        let raw = unsafe { alloc(layout) };
+        let Some(header) = NonNull::new(raw.cast::<Header<E>>()) else { handle_alloc_error(layout) };
+        // SAFETY: the allocation has room for the header and, at `at`, for all elements; it is fresh, so the
+        // source does not overlap it.
+        unsafe {
+            header.write(Header { len: elements.len(), elements: [] });
+            let to = header.as_ptr().byte_add(at).cast::<E>();
+            ptr::copy_nonoverlapping(elements.as_ptr(), to, elements.len());
+        }
+        Self { header, owns: PhantomData }
+    }
+}
+
+impl<E> Block<E> {
+    /// Gives up the ownership.
+    pub(crate) fn into_raw(self) -> *mut Header<E> {
+        let raw = self.header.as_ptr();
+        std::mem::forget(self);
+        raw
+    }
+
+    /// Takes the ownership back; None for null.
+    ///
+    /// # Safety
+    /// A pointer that is not null came from [`into_raw`](Self::into_raw), and nobody else takes it back.
+    pub(crate) unsafe fn from_raw(raw: *mut Header<E>) -> Option<Self> {
+        Some(Self { header: NonNull::new(raw)?, owns: PhantomData })
+    }
+
+    /// Bytes that its elements take.
+    pub(crate) fn bytes(&self) -> usize {
+        // SAFETY: an owned block's header is initialised and never written again.
+        let len = unsafe { self.header.as_ref() }.len;
+        len * size_of::<E>()
+    }
+}
+
+/// The elements of a block that was loaded from a slot.
+///
+/// # Safety
+/// `raw` came from [`Block::into_raw`], was loaded under `guard` with acquire ordering from where it was published, and is
+/// freed only through [`Guard::defer`] after it was taken out of there.
+#[inline]
+pub(crate) unsafe fn view<E>(raw: *const Header<E>, _guard: &Guard) -> &[E] {
+    // SAFETY: by the contract the allocation is alive for as long as the guard, and complete: the acquire load saw
+    // the release that published it. Nobody writes to it.
+    unsafe {
+        let len = (*raw).len;
+        slice::from_raw_parts(raw.byte_add(offset::<E>()).cast::<E>(), len)
+    }
+}
+
+impl<E> Drop for Block<E> {
+    fn drop(&mut self) {
+        // SAFETY: an owned block's header is initialised.
+        let len = unsafe { self.header.as_ref() }.len;
+        let Some((layout, at)) = layout::<E>(len) else { return };
+        // Under the model checker blocks are spoilt and kept, so that a late reader sees rubbish, and a test can
+        // tell, instead of undefined behaviour.
+        #[cfg(loom)]
+        // SAFETY: the elements are `len` values of plain memory in this allocation, which nobody else owns.
+        unsafe {
+            let _ = layout;
+            self.header.as_ptr().byte_add(at).cast::<E>().write_bytes(0xDE, len);
+        }
+        #[cfg(not(loom))]
+        // SAFETY: the allocation was made with this very layout, and nobody else owns it.
+        unsafe {
+            let _ = at;
+            std::alloc::dealloc(self.header.as_ptr().cast::<u8>(), layout);
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn round_trip<E: Copy + PartialEq + std::fmt::Debug + Send + Sync>(elements: &[E]) {
+        let guard = crate::epoch::pin();
+        let block = Block::new(elements);
+        assert_eq!(block.bytes(), size_of_val(elements));
+        let raw = block.into_raw();
+        // SAFETY: made just above and not yet freed.
+        assert_eq!(unsafe { view(raw, &guard) }, elements);
+        // SAFETY: taken back once.
+        drop(unsafe { Block::from_raw(raw) });
+    }
+
+    #[test]
+    fn any_length_and_alignment_comes_back() {
+        #[derive(Clone, Copy, PartialEq, Debug)]
+        #[repr(align(32))]
+        struct Wide([u8; 32]);
+        for len in [0, 1, 7, 8, 9, 4096] {
+            round_trip(&vec![0xA5_u8; len]);
+            round_trip(&vec![0x1234_5678_u32; len]);
+            round_trip(&vec![u128::MAX; len]);
+            round_trip(&vec![Wide([7; 32]); len]);
+        }
+        round_trip(&[(); 3]);
+    }
+}

@@ -1,0 +1,22 @@
+//! The atomics this crate is built from: the standard ones, or loom's when it is model-checked.
+//!
+//! Counters that only feed statistics use the standard atomics in both worlds: nothing is decided by them, and the
+//! model checker need not explore their interleavings.
+
+#[cfg(loom)]
+pub(crate) use loom::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence},
+};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, fence},
+};
+
+use std::sync::PoisonError;
+
+/// Locks, and goes on after a panic elsewhere: what these locks guard is consistent between any two statements.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
