@@ -28,3 +28,105 @@ pub const MAX_RECORD_BYTES: usize = 1 << 30;
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 30;
 /// The longest configuration that the identity file takes.
 pub const MAX_CONFIG_BYTES: usize = 1 << 16;
+
+/// What becomes of a key, as one byte.
+pub mod change_tag {
+    /// The key goes.
+    pub const DELETE: u8 = 0;
+    /// A value follows.
+    pub const PUT: u8 = 1;
+    /// An account whose body stays, and nothing else happens.
+    pub const KEEP: u8 = 2;
+    /// An account whose body stays and whose storage is wiped.
+    pub const WIPE: u8 = 3;
+    /// An account whose body follows.
+    pub const BODY: u8 = 4;
+    /// An account whose storage is wiped and whose body follows.
+    pub const BODY_WIPE: u8 = 5;
+    /// An account that goes with its storage.
+    pub const DELETE_ACCOUNT: u8 = 6;
+}
+
+/// A layout: the name and the size in bytes of each field, in order.
+pub type Fields = [(&'static str, usize)];
+
+/// The bytes that `fields` take together.
+pub const fn total(fields: &Fields) -> usize {
+    let mut sum = 0;
+    let mut rest = fields;
+    while let [(_, size), tail @ ..] = rest {
+        sum += *size;
+        rest = tail;
+    }
+    sum
+}
+
+/// First bytes of the identity file.
+pub const IDENTITY_MAGIC: [u8; 8] = *b"BRCLONE\0";
+/// The identity file before its configuration; a checksum ends it.
+pub const IDENTITY_FIELDS: [(&str, usize); 4] =
+    [("magic", 8), ("format version", 4), ("configuration length", 4), ("store id", STORE_ID_BYTES)];
+/// Bytes of it.
+pub const IDENTITY_HEAD_BYTES: usize = total(&IDENTITY_FIELDS);
+
+/// First bytes of a segment file.
+pub const SEGMENT_MAGIC: [u8; 8] = *b"BRCLSEG\0";
+/// The header of a segment file.
+pub const SEGMENT_HEADER_FIELDS: [(&str, usize); 9] = [
+    ("magic", 8),
+    ("format version", 4),
+    ("segment number", 4),
+    ("store id", STORE_ID_BYTES),
+    ("opening", 4),
+    ("predecessor segment", 4),
+    ("predecessor end", 8),
+    ("predecessor checksum", 8),
+    ("checksum", CHECKSUM_BYTES),
+];
+/// Bytes of it.
+pub const SEGMENT_HEADER_BYTES: usize = total(&SEGMENT_HEADER_FIELDS);
+
+/// Groups start at multiples of this, so that no write touches a sector of an older group.
+pub const GROUP_ALIGN: u64 = 512;
+/// Where the first group of a segment starts.
+pub const FIRST_GROUP: u64 = GROUP_ALIGN;
+/// First bytes of a group.
+pub const GROUP_MAGIC: [u8; 4] = *b"BGRP";
+/// The header of a group.
+pub const GROUP_HEADER_FIELDS: [(&str, usize); 11] = [
+    ("magic", 4),
+    ("opening", 4),
+    ("length", 8),
+    ("first record", 4),
+    ("records", 4),
+    ("predecessor segment", 4),
+    ("zero", 4),
+    ("predecessor end", 8),
+    ("predecessor checksum", 8),
+    ("table checksum", CHECKSUM_BYTES),
+    ("checksum", CHECKSUM_BYTES),
+];
+/// Bytes of it.
+pub const GROUP_HEADER_BYTES: usize = total(&GROUP_HEADER_FIELDS);
+/// One entry of the table that ends a group.
+pub const TABLE_ENTRY_FIELDS: [(&str, usize); 2] = [("end", 4), ("checksum", CHECKSUM_BYTES)];
+/// Bytes of it.
+pub const TABLE_ENTRY_BYTES: usize = total(&TABLE_ENTRY_FIELDS);
+
+const _: () = assert!(IDENTITY_HEAD_BYTES == 32);
+const _: () = assert!(SEGMENT_HEADER_BYTES == 64 && (SEGMENT_HEADER_BYTES as u64) <= FIRST_GROUP);
+const _: () = assert!(GROUP_HEADER_BYTES == 64 && (GROUP_HEADER_BYTES as u64) <= GROUP_ALIGN);
+const _: () = assert!(TABLE_ENTRY_BYTES == 12);
+const _: () = assert!(MAX_RECORD_BYTES < u32::MAX as usize);
+
+/// The first byte of a record.
+pub mod record_kind {
+    /// A page, whole.
+    pub const BASE: u8 = 1;
+    /// What changed in a page.
+    pub const DELTA: u8 = 2;
+    /// Operations of a run.
+    pub const TABLE: u8 = 3;
+    /// The end of a run.
+    pub const SEAL: u8 = 4;
+}

@@ -4,6 +4,9 @@
 //! and finds after a crash exactly a prefix of what was written.
 
 pub mod change;
+mod check;
+mod checksum;
+mod codec;
 pub mod error;
 pub mod format;
 pub mod ids;
@@ -21,6 +24,6 @@ pub use ids::{Locator, Stamp};
 pub use log::{Log, LogPosition};
 pub use page::{ChildEntry, Found, Loaded};
 pub use recover::{Create, Identity, LoggedBatch, Opened, Options, open};
-pub use seal::{Seal, SealedNamespace, SealedVersion};
-pub use segment::{GroupWriter, Sealed, SegmentEnd, SegmentStats, SegmentWriter, Segments};
+pub use seal::{Seal, Sealed, SealedNamespace, SealedVersion};
+pub use segment::{GroupWriter, SegmentEnd, SegmentStats, SegmentWriter, Segments};
 pub use table::{Table, TableOp};

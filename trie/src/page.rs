@@ -7,7 +7,7 @@
 //! compression between pages, and why a page never changes when its parent does.
 //!
 //! ```text
-//! header   entries u16 | depth u16 | sources u16 | 0 u16
+//! header   entries u16 | depth u16 | sources u16 | 0 u16 | stamp u64
 //! sources  × 16 bytes: page u64 | new start u16 | new length u16 | old start u16 | old length u16
 //! prints   × u16: the first four nibbles after the stem, as a number (0 past the end of a path)
 //! ends     × u32: where each entry's bytes end, counted from the start of the first
@@ -32,7 +32,7 @@ pub const ACCOUNT_DEPTH: usize = 64;
 /// Key bytes above the account boundary.
 pub const ACCOUNT_BYTES: usize = ACCOUNT_DEPTH / 2;
 
-const HEADER: usize = 8;
+const HEADER: usize = 16;
 const SOURCE: usize = 16;
 const ENTRY_HEAD: usize = 3;
 const KIND_LEAF: u8 = 0;
@@ -214,6 +214,11 @@ impl<'a> Page<'a> {
         usize::from(u16_at(self.bytes, 2))
     }
 
+    /// The commit that made the page; 0 for a page that was loaded.
+    pub fn stamp(&self) -> u64 {
+        u64_at(self.bytes, 8)
+    }
+
     /// Where runs of entries came from.
     pub fn sources(&self) -> impl Iterator<Item = Source> + use<'a> {
         let bytes = self.bytes;
@@ -387,6 +392,7 @@ fn blinded(payload: &[u8]) -> NodeRef {
 #[derive(Debug)]
 pub struct PageBuilder {
     depth: usize,
+    stamp: u64,
     prints: Vec<u16>,
     ends: Vec<u32>,
     entries: Vec<u8>,
@@ -399,12 +405,20 @@ impl PageBuilder {
     pub fn new(depth: usize) -> Self {
         Self {
             depth,
+            stamp: 0,
             prints: Vec::new(),
             ends: Vec::new(),
             entries: Vec::new(),
             sources: Vec::new(),
             last_print: 0,
         }
+    }
+
+    /// Says which commit makes the page.
+    #[must_use]
+    pub fn made_by(mut self, stamp: u64) -> Self {
+        self.stamp = stamp;
+        self
     }
 
     /// Number of entries so far.
@@ -468,6 +482,7 @@ impl PageBuilder {
         for word in [self.prints.len() as u16, self.depth as u16, self.sources.len() as u16, 0] {
             out.extend_from_slice(&word.to_le_bytes());
         }
+        out.extend_from_slice(&self.stamp.to_le_bytes());
         for source in &self.sources {
             out.extend_from_slice(&source.page.to_le_bytes());
             for word in [source.new_start, source.new_len, source.old_start, source.old_len] {

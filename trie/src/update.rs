@@ -40,12 +40,13 @@ pub trait Arena {
     /// What loading a page can fail with.
     type Error: From<UpdateError>;
 
-    /// The page that `reference` names, and the word under which its hashes will be found later.
+    /// The page that `reference` names, and the word under which its hashes will be found later. `parent` is the word of the
+    /// page that refers to it, with the entry's place there.
     ///
     /// # Errors
     ///
     /// The page cannot be loaded.
-    fn open(&self, reference: u64) -> Result<(u64, Page<'_>), Self::Error>;
+    fn open(&self, reference: u64, parent: Option<(u64, usize)>) -> Result<(u64, Page<'_>), Self::Error>;
 
     /// Keeps a new page and names it.
     fn insert(&self, page: &[u8]) -> u64;
@@ -109,7 +110,7 @@ pub fn update<'a, A: Arena>(
             walk.assemble_root(pieces)
         }
         Some(reference) => {
-            let (word, page) = arena.open(reference)?;
+            let (word, page) = arena.open(reference, None)?;
             match walk.merge(word, page, 0..ops.len())? {
                 None => root,
                 Some(merged) => {
@@ -230,8 +231,13 @@ struct Walk<'a, A> {
 
 impl<'a, A: Arena> Walk<'a, A> {
     /// Applies the operations of `range` to the page that `reference` names.
-    fn page(&mut self, reference: u64, range: core::ops::Range<usize>) -> Result<Outcome<'a>, A::Error> {
-        let (word, page) = self.arena.open(reference)?;
+    fn page(
+        &mut self,
+        reference: u64,
+        parent: (u64, usize),
+        range: core::ops::Range<usize>,
+    ) -> Result<Outcome<'a>, A::Error> {
+        let (word, page) = self.arena.open(reference, Some(parent))?;
         let key = self.ops.get(range.start).map_or(&[][..], |op| op.key);
         let Some(merged) = self.merge(word, page, range)? else { return Ok(Outcome::Same) };
         self.arena.superseded(reference);
@@ -243,7 +249,7 @@ impl<'a, A: Arena> Walk<'a, A> {
 
     /// Packs `pieces` into a page whose stem has `depth` nibbles.
     fn build(&self, pieces: &[Piece<'a>], depth: usize) -> u64 {
-        let mut builder = PageBuilder::new(depth);
+        let mut builder = PageBuilder::new(depth).made_by(self.stamp);
         let mut sources: Vec<Source> = Vec::new();
         for (index, piece) in pieces.iter().enumerate() {
             let below = piece.is_below(self.shape, depth);

@@ -26,7 +26,7 @@ struct Memory {
 
 impl Arena for Memory {
     type Error = UpdateError;
-    fn open(&self, reference: u64) -> Result<(u64, Page<'_>), UpdateError> {
+    fn open(&self, reference: u64, _: Option<(u64, usize)>) -> Result<(u64, Page<'_>), UpdateError> {
         Ok((reference, Page::new(self.pages.borrow()[&reference])))
     }
     fn insert(&self, page: &[u8]) -> u64 {
@@ -65,7 +65,7 @@ impl Memory {
     fn get(&self, root: Option<u64>, key: &[u8]) -> Option<(u64, Vec<u8>)> {
         let mut reference = root?;
         loop {
-            let (_, page) = self.open(reference).unwrap();
+            let (_, page) = self.open(reference, None).unwrap();
             match page.find(key) {
                 Find::Absent(_) => return None,
                 Find::Into(at) => {
@@ -83,7 +83,7 @@ impl Memory {
 
     /// Checks the form of every page and counts entries.
     fn check(&self, shape: Shape, reference: u64, stem: usize) -> usize {
-        let (_, page) = self.open(reference).unwrap();
+        let (_, page) = self.open(reference, None).unwrap();
         assert_eq!(page.depth(), stem);
         let children = page.entries().filter(|entry| entry.is_child()).count();
         assert!(

@@ -7,6 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+mod disk;
+pub mod sim;
+
+pub use disk::DiskVfs;
+
 /// How [`Vfs::open`] opens a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpenMode {

@@ -18,6 +18,9 @@ pub struct NodeRef {
 }
 
 impl NodeRef {
+    /// No reference yet: equal to no real one.
+    pub(crate) const UNKNOWN: Self = Self { len: 0, bytes: [0; 32] };
+
     /// A reference by hash.
     pub fn hash(hash: B256) -> Self {
         Self { len: 32, bytes: hash.0 }

@@ -134,7 +134,7 @@ impl<'a, A: Arena> Walk<'a, A> {
         let rest = self.ops.get(start..range.end).unwrap_or_default();
         let count = rest.iter().take_while(|op| under(op.key)).count().max(1);
         merge.keep(index);
-        match self.page(reference, start..start + count)? {
+        match self.page(reference, (merge.word, index), start..start + count)? {
             Outcome::Same => merge.keep(index + 1),
             Outcome::Page(reference) => merge.replace(index, Item::Child { reference }),
             Outcome::Entries(pieces) => {
