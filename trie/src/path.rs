@@ -86,7 +86,7 @@ impl<'a> Path<'a> {
     pub fn pack(&self, out: &mut Vec<u8>) {
         match self.bytes.get(self.start / 2..self.end / 2) {
             // The path of a leaf always ends with a whole byte, so its pairs are the key's own bytes.
-            Some(bytes) if self.start % 2 == 0 => out.extend_from_slice(bytes),
+            Some(bytes) if self.start.is_multiple_of(2) => out.extend_from_slice(bytes),
             _ => out.extend((0..self.len() / 2).map(|pair| self.at(pair * 2) << 4 | self.at(pair * 2 + 1))),
         }
     }

@@ -1,4 +1,11 @@
 //! Every `eth_getProof` answer at hand verifies; with one byte changed it does not, and nothing panics.
+#![expect(
+    clippy::indexing_slicing,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests"
+)]
 
 use std::collections::HashMap;
 use std::fs;

@@ -1,5 +1,7 @@
 //! Proofs of random tries, both schemes: what is proven is what the map says, and no change to a proof is accepted.
+#![expect(clippy::indexing_slicing, clippy::panic, clippy::print_stdout, reason = "helpers of tests")]
 
+#[cfg(test)]
 mod naive;
 
 use std::collections::BTreeMap;

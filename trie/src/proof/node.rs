@@ -19,6 +19,10 @@ pub enum Place {
 
 /// A node, borrowed from its encoding.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "lives on the stack for one step; a box would cost an allocation a node"
+)]
 pub enum Node<'a> {
     /// The end of a key.
     Leaf {
