@@ -302,6 +302,46 @@ fn a_lock_excludes_others_and_does_not_survive_power_loss() {
 }
 
 #[test]
+fn a_killed_process_leaves_what_it_wrote_readable_and_unsynced() {
+    let sim = SimVfs::new(0);
+    let file = settled(&sim, "/f", b"old");
+    let _lock = sim.lock(Path::new("/lock")).unwrap();
+    file.write_all_at(b"new", 0).unwrap();
+    sim.fail(FaultRule::matching(Selector::kind(OpKind::Sync), Fault::Eio));
+    let unsynced = sim.op_count();
+    assert!(file.sync().is_err());
+    let failed = sim.op_count();
+    for (boundary, sync_helps) in [(unsynced, true), (failed, false)] {
+        let next = sim.killed_at(boundary);
+        drop(next.lock(Path::new("/lock")).unwrap());
+        assert_eq!(next.read_file("/f").unwrap(), &b"new"[..]);
+        assert_eq!(after(&next, KeepNothing, "/f").unwrap(), b"old");
+        next.open(Path::new("/f"), OpenMode::Read).unwrap().sync().unwrap();
+        assert_eq!(after(&next, KeepNothing, "/f").unwrap() == b"new", sync_helps);
+        assert_eq!(next.image_at(0, KeepNothing, 0).read_file("/f").unwrap(), &b"old"[..]);
+    }
+}
+
+#[test]
+fn writing_under_a_living_map_is_noticed() {
+    let sim = SimVfs::new(0);
+    let file = create(&sim, "/f", &[1; 100]);
+    let map = file.map(10, 20).unwrap();
+    let slice = map.slice(5..6);
+    file.write_all_at(&[2; 10], 0).unwrap();
+    file.write_all_at(&[2; 10], 30).unwrap();
+    sim.open(Path::new("/f"), OpenMode::Write).unwrap().set_len(30, false).unwrap();
+    assert_eq!(sim.overwritten_maps(), []);
+    drop(map);
+    file.write_all_at(&[2; 2], 29).unwrap();
+    sim.open(Path::new("/f"), OpenMode::Write).unwrap().set_len(29, false).unwrap();
+    assert_eq!(sim.overwritten_maps(), sim.ops()[5..]);
+    drop(slice);
+    file.write_all_at(&[2; 20], 0).unwrap();
+    assert_eq!(sim.overwritten_maps().len(), 2);
+}
+
+#[test]
 fn damage_from_outside_is_durable_and_has_its_place_in_the_history() {
     let sim = SimVfs::new(0);
     let file = settled(&sim, "/d", b"abc");

@@ -76,12 +76,21 @@ impl SimFile {
 /// What a `Bytes` of a simulated map owns.
 struct Mapped {
     bytes: Vec<u8>,
+    shared: Shared,
+    file: FileId,
+    number: u64,
     _alive: Arc<()>,
 }
 
 impl AsRef<[u8]> for Mapped {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
+    }
+}
+
+impl Drop for Mapped {
+    fn drop(&mut self) {
+        self.shared.lock().map_dropped(self.file, self.number);
     }
 }
 
@@ -132,11 +141,10 @@ impl VfsFile for SimFile {
 
     /// Copies the range.
     fn map(&self, offset: u64, len: u64) -> io::Result<Bytes> {
-        let machine = self.query(OpKind::Map)?;
+        let mut machine = self.query(OpKind::Map)?;
         // Before the allocation, since the length may be hostile.
-        if offset.checked_add(len).is_none_or(|end| end > self.live_len(&machine)) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
+        let end = offset.checked_add(len).filter(|end| *end <= self.live_len(&machine));
+        let end = end.ok_or(io::ErrorKind::UnexpectedEof)?;
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         if len == 0 {
             return Ok(Bytes::new());
@@ -145,7 +153,15 @@ impl VfsFile for SimFile {
         bytes.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
         bytes.resize(len, 0);
         self.read(&machine, &mut bytes, offset)?;
-        Ok(Bytes::from_owner(Mapped { bytes, _alive: Arc::clone(&self.maps) }))
+        let number = machine.map_made(self.file, offset..end);
+        let shared = self.shared.clone();
+        Ok(Bytes::from_owner(Mapped {
+            bytes,
+            shared,
+            file: self.file,
+            number,
+            _alive: Arc::clone(&self.maps),
+        }))
     }
 }
 

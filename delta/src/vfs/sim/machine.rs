@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -63,6 +64,10 @@ pub(super) struct Machine {
     pub(super) locks: BTreeSet<FileId>,
     /// How many handles each file has: a removed file takes space until the last one is gone.
     handles: BTreeMap<FileId, usize>,
+    /// The maps that are alive, by file and number.
+    maps: BTreeMap<(FileId, u64), Range<u64>>,
+    next_map: u64,
+    overwritten_maps: Vec<OpRecord>,
     rng: Rng,
 }
 
@@ -82,6 +87,9 @@ impl Machine {
             capacity: None,
             locks: BTreeSet::new(),
             handles: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            next_map: 0,
+            overwritten_maps: Vec::new(),
             rng: Rng::new(seed),
         }
     }
@@ -169,6 +177,9 @@ impl Machine {
             outcome,
         };
         self.ops += 1;
+        if self.hits_a_map(&op.effect) {
+            self.overwritten_maps.push(record.clone());
+        }
         self.state.apply(&op.effect);
         self.history.push(Step { record: Some(record), effect: op.effect });
     }
@@ -220,6 +231,34 @@ impl Machine {
         });
         let files: BTreeSet<&FileId> = named.chain(self.handles.keys()).collect();
         files.iter().filter_map(|file| self.state.inodes.get(file)).map(|inode| inode.live.space()).sum()
+    }
+
+    /// Whether `effect` changes bytes of a living map.
+    fn hits_a_map(&self, effect: &Effect) -> bool {
+        let Effect::Change { file, change } = effect else { return false };
+        let hit = match change {
+            Change::Write { offset, data } => *offset..offset.saturating_add(data.len() as u64),
+            Change::SetLen { len, .. } => *len..u64::MAX,
+        };
+        let mut maps = self.maps.range((*file, 0)..=(*file, u64::MAX));
+        maps.any(|(_, map)| map.start < hit.end && hit.start < map.end)
+    }
+
+    /// The operations that changed bytes of a map while it was alive.
+    pub(super) fn overwritten_maps(&self) -> Vec<OpRecord> {
+        self.overwritten_maps.clone()
+    }
+
+    /// Notes a map and gives it a number.
+    pub(super) fn map_made(&mut self, file: FileId, range: Range<u64>) -> u64 {
+        let number = self.next_map;
+        self.next_map += 1;
+        self.maps.insert((file, number), range);
+        number
+    }
+
+    pub(super) fn map_dropped(&mut self, file: FileId, number: u64) {
+        self.maps.remove(&(file, number));
     }
 
     pub(super) fn handle_opened(&mut self, file: FileId) {

@@ -75,6 +75,25 @@ impl SimVfs {
         Self { shared: Shared::new(found) }
     }
 
+    /// The disk as another process finds it after this one was killed just before operation `boundary`, while the system
+    /// and its caches lived on: everything written can be read, what was unsynced still is, locks are free. A recovery
+    /// that acknowledges what it reads here without making it durable is caught by a crash image of the answer.
+    ///
+    /// What failed syncs have lost is still readable, and still lost. Faults and lies do not carry over; a capacity does.
+    /// Costs as [`image_at`](Self::image_at).
+    pub fn killed_at(&self, boundary: usize) -> Self {
+        let mut machine = self.shared.lock();
+        let mut found = Machine::new(machine.state_at(boundary).clone(), 0);
+        found.capacity = machine.capacity;
+        Self { shared: Shared::new(found) }
+    }
+
+    /// The operations that wrote to bytes, or cut bytes off, that somebody held as a map at that moment. On a real disk
+    /// those bytes would have changed under a `&[u8]`, so that this must be empty at the end of every test.
+    pub fn overwritten_maps(&self) -> Vec<OpRecord> {
+        self.shared.lock().overwritten_maps()
+    }
+
     /// Whether nothing was unsynced at that boundary, so that every policy gives the same image.
     pub fn is_settled_at(&self, boundary: usize) -> bool {
         self.shared.lock().state_at(boundary).is_settled()

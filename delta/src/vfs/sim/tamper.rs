@@ -1,7 +1,8 @@
 //! Looking at and damaging the simulated disk from outside: durable at once, not recorded as an operation, never failing
 //! on order, and working with the power off too.
 //!
-//! Images of boundaries that come after see what was done here; images of earlier ones do not.
+//! Whatever else was unsynced in the file becomes durable with it. Images of boundaries that come after see what was done
+//! here; images of earlier ones do not.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,54 +35,50 @@ impl SimVfs {
     /// see that. `IsADirectory` or `NotADirectory` where the path does not lead to a file.
     pub fn write_file(&self, path: impl AsRef<Path>, bytes: &[u8]) -> io::Result<()> {
         let path = normal(path.as_ref())?;
-        self.put(&path, Content::new(bytes))
-    }
-
-    /// Turns one bit of a file over; `bit` counts from the lowest, 0 to 7. `UnexpectedEof` where the file has no such byte.
-    pub fn flip_bit(&self, path: impl AsRef<Path>, byte: u64, bit: u8) -> io::Result<()> {
-        let path = normal(path.as_ref())?;
-        let mut content = self.content(&path)?;
-        let mut cell = [0];
-        if !content.read(&mut cell, byte) {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        let [old] = cell;
-        let mask = 1u8.checked_shl(u32::from(bit)).ok_or(io::ErrorKind::InvalidInput)?;
-        content.write(byte, &[old ^ mask]);
-        self.put(&path, content)
-    }
-
-    /// Sets the length of a file, downwards or with zeros upwards.
-    pub fn truncate(&self, path: impl AsRef<Path>, len: u64) -> io::Result<()> {
-        let path = normal(path.as_ref())?;
-        let mut content = self.content(&path)?;
-        if len > MAX_LEN {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        content.set_len(len, false);
-        self.put(&path, content)
-    }
-
-    fn content(&self, path: &Path) -> io::Result<Content> {
-        let machine = self.shared.lock();
-        let file = machine.state.find_file(path)?;
-        machine
-            .state
-            .inodes
-            .get(&file)
-            .map(|inode| Content::clone(&inode.live))
-            .ok_or(io::ErrorKind::NotFound.into())
-    }
-
-    fn put(&self, path: &Arc<Path>, content: Content) -> io::Result<()> {
         let mut machine = self.shared.lock();
-        let file = match machine.state.find(path) {
+        let file = match machine.state.find(&path) {
             Ok(Node::File(file)) => file,
             Ok(Node::Dir) => return Err(io::ErrorKind::IsADirectory.into()),
             Err(e) if e.kind() == io::ErrorKind::NotFound => machine.state.next_file,
             Err(e) => return Err(e),
         };
-        machine.intervene(Effect::Put { path: Arc::clone(path), file, content: Arc::new(content) });
+        machine.intervene(Effect::Put { path, file, content: Arc::new(Content::new(bytes)) });
+        Ok(())
+    }
+
+    /// Turns one bit of a file over; `bit` counts from the lowest, 0 to 7. `UnexpectedEof` where the file has no such byte.
+    pub fn flip_bit(&self, path: impl AsRef<Path>, byte: u64, bit: u8) -> io::Result<()> {
+        let mask = 1u8.checked_shl(u32::from(bit)).ok_or(io::ErrorKind::InvalidInput)?;
+        self.damage(path.as_ref(), |content| {
+            let mut cell = [0];
+            if !content.read(&mut cell, byte) {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            let [old] = cell;
+            content.write(byte, &[old ^ mask]);
+            Ok(())
+        })
+    }
+
+    /// Sets the length of a file, downwards or with zeros upwards.
+    pub fn truncate(&self, path: impl AsRef<Path>, len: u64) -> io::Result<()> {
+        if len > MAX_LEN {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.damage(path.as_ref(), |content| {
+            content.set_len(len, false);
+            Ok(())
+        })
+    }
+
+    fn damage(&self, path: &Path, work: impl FnOnce(&mut Content) -> io::Result<()>) -> io::Result<()> {
+        let path = normal(path)?;
+        let mut machine = self.shared.lock();
+        let file = machine.state.find_file(&path)?;
+        let inode = machine.state.inodes.get(&file).ok_or(io::ErrorKind::NotFound)?;
+        let mut content = Arc::clone(&inode.live);
+        work(Arc::make_mut(&mut content))?;
+        machine.intervene(Effect::Put { path, file, content });
         Ok(())
     }
 }
