@@ -1,0 +1,14 @@
+//! Real chain data, and files made to order.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "helpers of tests"
+)]
+
+mod data;
+mod eip1186;
+mod era1;
+mod genesis_and_rewards;
+mod made;
