@@ -1,0 +1,57 @@
+//! Runs every file of every corpus through its target, on stable Rust.
+
+use std::fs;
+use std::path::Path;
+
+#[test]
+fn every_input_of_every_corpus_keeps_the_promises() {
+    for (target, body) in bristlecone_fuzz::TARGETS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        let mut files: Vec<_> = fs::read_dir(&folder)
+            .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+            .map(|entry| entry.expect("an entry").path())
+            .collect();
+        files.sort();
+        assert!(!files.is_empty(), "{target} has no corpus");
+        for path in &files {
+            println!("{}", path.display());
+            body(&fs::read(path).expect("a file"));
+        }
+    }
+}
+
+#[test]
+fn the_seeds_on_disk_are_those_that_are_made() {
+    for (target, _) in bristlecone_fuzz::TARGETS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        for (number, seed) in bristlecone_fuzz::seeds(target).iter().enumerate() {
+            let path = folder.join(format!("seed-{number:02}"));
+            assert_eq!(
+                fs::read(&path).ok().as_ref(),
+                Some(seed),
+                "{}: run the example corpus",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn random_inputs_keep_the_promises() {
+    let rounds =
+        if std::env::var("BRISTLECONE_LONG").is_ok_and(|long| long == "1") { 1_000_000 } else { 5_000 };
+    let mut state = 0x9e37_79b9u32;
+    for round in 0..rounds {
+        let mut input = Vec::new();
+        for _ in 0..round % 400 {
+            // xorshift32
+            state ^= state << 13;
+            state ^= state >> 17;
+            state ^= state << 5;
+            input.push(state as u8);
+        }
+        for (_, body) in bristlecone_fuzz::TARGETS {
+            body(&input);
+        }
+    }
+}
