@@ -1,1 +1,65 @@
-//! Bristlecone: an embedded multi-version Merkle state store.
+//! Bristlecone: an embedded multi-version Merkle state store for parallel chains.
+//!
+//! Many executors read any kept version without a lock while one committer writes the next. A commit is visible
+//! when [`Store::commit`] returns; that it is durable, and what its root is, are awaited apart.
+//!
+//! ```
+//! use bristlecone::{Account, Batch, Options, U256};
+//!
+//! # fn main() -> Result<(), bristlecone::Error> {
+//! let dir = tempfile::tempdir().expect("a temporary directory");
+//! let store = Options::new().open(dir.path())?;
+//!
+//! let mut genesis = Batch::new();
+//! genesis.set_account(b"alice", &Account { balance: U256::from(7), ..Account::default() });
+//! let commit = store.commit(genesis)?;
+//!
+//! // Visible at once; durable and root are awaited where they are needed.
+//! assert_eq!(commit.snapshot()?.account(b"alice")?.map(|a| a.balance), Some(U256::from(7)));
+//! commit.durable().wait()?;
+//! let root = commit.root().wait()?;
+//!
+//! let proof = store.at(0)?.prove_account(b"alice", &[])?;
+//! assert!(bristlecone::verify_account::<bristlecone::Ethereum>(root, b"alice", &proof)?.is_some());
+//! store.close()?;
+//! # Ok(())
+//! # }
+//! ```
+
+mod batch;
+mod catalog;
+mod check;
+mod commit;
+mod error;
+mod event;
+mod graph;
+mod history;
+mod iter;
+mod options;
+mod overlay;
+mod pipeline;
+mod proof;
+mod reference;
+mod snapshot;
+mod state;
+mod stats;
+mod store;
+
+pub use batch::{Batch, NamespaceBatch};
+pub use bristlecone_delta::vfs;
+pub use bristlecone_delta::{Locator, Stamp};
+pub use bristlecone_trie::proof::{MultiProof, Proof, ProofError};
+pub use bristlecone_trie::scheme::blake3::Blake3;
+pub use bristlecone_trie::scheme::ethereum::Ethereum;
+pub use bristlecone_trie::{Account, B256, Shape, U256};
+pub use bytes::Bytes;
+pub use check::{CheckReport, Progress};
+pub use commit::Commit;
+pub use error::{Error, Result};
+pub use event::Pending;
+pub use iter::{Accounts, Entries, KeyRange, Slots};
+pub use options::{Backpressure, KeyMode, Namespace, Options, RootSchedule, SchemeKind};
+pub use proof::{AccountProof, KeyProof, SlotProof, verify_account};
+pub use snapshot::{Key, Since, Snapshot, View};
+pub use stats::{LeaseStats, MemoryStats, Stats};
+pub use store::{Store, VersionInfo};

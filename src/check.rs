@@ -1,0 +1,122 @@
+//! Reading everything and believing nothing.
+
+use std::collections::HashMap;
+
+use bristlecone_delta::Locator;
+use bristlecone_trie::{B256, Item, NodeRef, Page};
+
+use crate::graph::load;
+use crate::options::Namespace;
+use crate::pipeline::Core;
+use crate::state::{empty_root, store_root};
+use crate::{Error, Result, Store};
+
+/// How far a check has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Runs checked.
+    pub runs: u64,
+    /// Runs in all.
+    pub of: u64,
+    /// Pages recomputed so far.
+    pub pages: u64,
+}
+
+/// What a check found in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// Records whose checksums were verified.
+    pub records: u64,
+    /// Bytes in use in segments.
+    pub bytes: u64,
+    /// Sealed versions.
+    pub versions: u64,
+    /// Sealed runs whose roots were recomputed from their pages.
+    pub runs: u64,
+    /// Pages recomputed.
+    pub pages: u64,
+}
+
+impl Store {
+    /// Verifies every checksum, recomputes the hashes of every stored page of every sealed run from its leaves, and compares
+    /// them with what parents and seals hold. Unsealed versions are not part of it: [`flush`](Self::flush) first.
+    ///
+    /// Cost: a read of the whole store, and a hash for each node ever stored; memory for one word and one hash a page.
+    ///
+    /// # Errors
+    ///
+    /// The first damage, with where it is.
+    pub fn check(&self, mut progress: impl FnMut(Progress)) -> Result<CheckReport> {
+        let core = &self.inner.core;
+        let stats = core.graph.segments.verify_all()?;
+        let of = core.runs.len() as u64;
+        let mut checker = Checker { core, known: HashMap::new() };
+        let mut report = CheckReport { records: stats.records, bytes: stats.bytes, ..CheckReport::default() };
+        for run in core.runs.iter().take(of as usize) {
+            let mut roots = Vec::with_capacity(core.namespaces.len());
+            for (namespace, sealed) in core.namespaces.iter().zip(&run.seal.namespaces) {
+                let root = checker.root(namespace, sealed.root_page)?;
+                if root != sealed.root_node {
+                    let what = format!("the root of `{}` at version {}", namespace.name, run.last);
+                    return Err(Error::Damaged { what });
+                }
+                roots.push(root);
+            }
+            let users = core.user_namespaces();
+            let root = store_root(users, roots.get(..users.len()).unwrap_or_default());
+            if run.seal.versions.last().and_then(|version| version.root).is_some_and(|known| known != root) {
+                return Err(Error::Damaged { what: format!("the store's root at version {}", run.last) });
+            }
+            report.runs += 1;
+            report.versions += run.seal.versions.len() as u64;
+            report.pages = checker.known.len() as u64;
+            progress(Progress { runs: report.runs, of, pages: report.pages });
+        }
+        Ok(report)
+    }
+}
+
+struct Checker<'a> {
+    core: &'a Core,
+    known: HashMap<Locator, NodeRef>,
+}
+
+impl Checker<'_> {
+    fn root(&mut self, namespace: &Namespace, page: Option<Locator>) -> Result<B256> {
+        let Some(page) = page else { return Ok(empty_root(namespace.scheme)) };
+        let node = self.page(namespace, page, true, None)?;
+        Ok(node.as_hash().unwrap_or_default())
+    }
+
+    /// The reference of a page, recomputed from everything below it.
+    fn page(
+        &mut self,
+        namespace: &Namespace,
+        locator: Locator,
+        is_root: bool,
+        expected: Option<NodeRef>,
+    ) -> Result<NodeRef> {
+        if let Some(node) = self.known.get(&locator) {
+            return match expected {
+                Some(expected) if expected != *node => {
+                    Err(Error::Damaged { what: format!("the page at record {locator:?}") })
+                }
+                _ => Ok(*node),
+            };
+        }
+        let segments = &self.core.graph.segments;
+        let loaded = load(segments, locator, namespace.scheme, namespace.shape, is_root, expected)?;
+        let page = Page::new(&loaded.bytes);
+        for (entry, node) in page.entries().zip(&loaded.refs) {
+            if let Item::Child { reference } = entry.item {
+                let child =
+                    Locator::from_word(reference).ok_or(Error::Internal("a stored child is no record"))?;
+                self.page(namespace, child, false, Some(*node))?;
+            }
+        }
+        let node = loaded.refs.last().copied().ok_or(Error::Internal("a stored page without entries"))?;
+        self.known.insert(locator, node);
+        Ok(node)
+    }
+}

@@ -1,0 +1,70 @@
+//! The handle of a commit.
+
+use std::sync::Arc;
+
+use bristlecone_delta::Stamp;
+use bristlecone_trie::B256;
+
+use crate::event::Pending;
+use crate::pipeline::root::RootMessage;
+use crate::state::VersionState;
+use crate::store::Inner;
+use crate::{Result, Snapshot};
+
+/// A version that is visible. That it is durable, its root, and that it is sealed are awaited here, apart.
+#[derive(Clone)]
+pub struct Commit {
+    pub(crate) inner: Arc<Inner>,
+    pub(crate) state: Arc<VersionState>,
+}
+
+impl std::fmt::Debug for Commit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Commit({}, stamp {:?})", self.state.version, self.state.stamp)
+    }
+}
+
+impl Commit {
+    /// The version number.
+    pub fn version(&self) -> u64 {
+        self.state.version
+    }
+
+    /// The commit's identity: given once, never used again.
+    pub fn stamp(&self) -> Stamp {
+        self.state.stamp
+    }
+
+    /// Keys that really changed.
+    pub fn changed(&self) -> u64 {
+        self.state.changed
+    }
+
+    /// A snapshot of this version.
+    ///
+    /// # Errors
+    ///
+    /// The version is not kept any more.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Inner::at(&self.inner, self.state.version)
+    }
+
+    /// When it survives a power cut: the batch log is synced. Waits for no root.
+    pub fn durable(&self) -> Pending<()> {
+        Pending::new(self.state.durable.clone())
+    }
+
+    /// The store's root at this version: that of the only namespace, or BLAKE3 over the sorted (name, root) pairs of several.
+    /// A root that is not on the schedule is requested by this call.
+    pub fn root(&self) -> Pending<B256> {
+        if self.state.root.get().is_none() && !self.inner.core.is_scheduled(self.state.version) {
+            self.inner.tell_root(RootMessage::Want(self.state.clone()));
+        }
+        Pending::new(self.state.root.clone())
+    }
+
+    /// When it is part of the durable trie. Happens with its run; [`Store::flush`](crate::Store::flush) hurries it.
+    pub fn sealed(&self) -> Pending<()> {
+        Pending::new(self.state.sealed.clone())
+    }
+}

@@ -1,0 +1,141 @@
+//! What can go wrong, told so that one can act on it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bristlecone_trie::proof::ProofError;
+
+/// An answer of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store has no version yet.
+    #[error("the store is empty: commit a genesis first")]
+    NoVersion,
+    /// A version that is not kept, or was never committed.
+    #[error("version {version} is not kept; the store has versions {first} to {last}")]
+    VersionNotKept {
+        /// What was asked for.
+        version: u64,
+        /// The first version there is.
+        first: u64,
+        /// The last version there is.
+        last: u64,
+    },
+    /// The namespaces asked for are not those that the directory was made with.
+    #[error("{dir} was made with namespaces [{found}], not [{asked}]: open it without naming any")]
+    ConfigMismatch {
+        /// The directory.
+        dir: PathBuf,
+        /// What the directory has.
+        found: String,
+        /// What the options ask for.
+        asked: String,
+    },
+    /// There is no such namespace.
+    #[error("there is no namespace `{name}`; there are: {known}")]
+    NoNamespace {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// An option that makes no sense.
+    #[error("option {option}: {reason}")]
+    BadOption {
+        /// Which one.
+        option: &'static str,
+        /// Why not.
+        reason: String,
+    },
+    /// The batch, or a question, does not fit the namespace: flat keys for accounts or the other way round.
+    #[error("namespace `{namespace}` holds {shape}: {what}")]
+    WrongShape {
+        /// The namespace.
+        namespace: String,
+        /// Its shape.
+        shape: &'static str,
+        /// What was tried.
+        what: &'static str,
+    },
+    /// A key or value past its bound.
+    #[error("{what} of {len} bytes; at most {limit} are taken")]
+    TooLong {
+        /// Key, value or code.
+        what: &'static str,
+        /// Its length.
+        len: usize,
+        /// The bound.
+        limit: usize,
+    },
+    /// A key of a namespace with raw keys has the wrong length.
+    #[error("a raw account or slot key has {0} bytes; it must have 32")]
+    RawKey(usize),
+    /// A slot is set of an account that does not exist after the batch. Nothing was committed.
+    #[error("the batch sets a slot of account {account} (hashed key), which does not exist after it")]
+    SlotWithoutAccount {
+        /// The account's key in the trie, in hex.
+        account: String,
+    },
+    /// Two commits race for the next version, or the store is being closed.
+    #[error("the store is closed")]
+    Closed,
+    /// More commits wait to be sealed than the options allow, and they ask for a refusal. Nothing was committed.
+    #[error("{unsealed} changed keys wait to be sealed, {limit} are allowed: wait for a seal and try again")]
+    Busy {
+        /// Keys waiting.
+        unsealed: u64,
+        /// The bound.
+        limit: u64,
+    },
+    /// An earlier write or sync failed. Nothing more is written; what is visible stays readable. Reopen the store.
+    #[error("the store takes no more writes since an earlier failure: {0}; reopen it to go on")]
+    Poisoned(Arc<Error>),
+    /// The log or the segments could not be read or written.
+    #[error(transparent)]
+    Storage(Arc<bristlecone_delta::Error>),
+    /// A file operation outside the log failed.
+    #[error("{op} {path}: {source}")]
+    Io {
+        /// What was tried.
+        op: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// What the system said.
+        source: Arc<io::Error>,
+    },
+    /// A page does not have the hash that its parent holds, or a record is not what it must be.
+    #[error("{what} does not have the expected hash: the store is damaged; run `check`")]
+    Damaged {
+        /// What.
+        what: String,
+    },
+    /// A proof does not hold.
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    /// The store contradicts itself: a defect of this crate.
+    #[error("internal: {0}; this is a defect, please report it")]
+    Internal(&'static str),
+}
+
+impl From<bristlecone_delta::Error> for Error {
+    fn from(error: bristlecone_delta::Error) -> Self {
+        Self::Storage(Arc::new(error))
+    }
+}
+
+impl From<bristlecone_snapshot::Error> for Error {
+    fn from(_: bristlecone_snapshot::Error) -> Self {
+        Self::Internal("the table of slots or of versions refused an entry")
+    }
+}
+
+impl From<bristlecone_trie::update::UpdateError> for Error {
+    fn from(_: bristlecone_trie::update::UpdateError) -> Self {
+        Self::Internal("the trie refused a prepared batch")
+    }
+}

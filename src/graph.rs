@@ -1,0 +1,305 @@
+//! Slots in memory and records in the log, as one source of pages.
+
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
+
+use bristlecone_delta::{Found as StoredFound, Locator, Segments};
+use bristlecone_snapshot::{Guard, Lookup, SlotId, Slots, pin};
+use bristlecone_trie::levels::{self, HashError, Refs};
+use bristlecone_trie::update::Arena;
+use bristlecone_trie::{B256, Find, Item, NodeRef, Page, Scheme, Shape};
+
+use crate::options::SchemeKind;
+use crate::reference::Reference;
+use crate::{Blake3, Error, Ethereum, Result};
+
+/// What stands at a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// The commit that last changed it.
+    pub(crate) stamp: u64,
+    /// The value, or the body of an account.
+    pub(crate) value: Vec<u8>,
+}
+
+/// All pages: those in memory, and behind them those in the log.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    pub(crate) slots: Slots<u8, Box<Refs>>,
+    pub(crate) segments: Arc<Segments>,
+}
+
+/// Where a step of a lookup leads.
+enum Step {
+    Done(Option<Found>),
+    To(u64),
+}
+
+impl Graph {
+    pub(crate) fn new(segments: Arc<Segments>) -> Self {
+        Self { slots: Slots::new(), segments }
+    }
+
+    /// Looks `key` up in the trie under `root`. Takes no lock: an epoch is pinned while the way leads through memory, and left
+    /// before a record of the log is touched.
+    #[inline]
+    pub(crate) fn find(&self, root: Option<u64>, key: &[u8]) -> Result<Option<Found>> {
+        let Some(mut word) = root else { return Ok(None) };
+        let guard = pin();
+        loop {
+            word = match Reference::from_word(word) {
+                Some(Reference::Slot(id)) => match self.slots.get(id, &guard) {
+                    Lookup::Block(bytes) => match step(Page::new(bytes), key)? {
+                        Step::Done(found) => return Ok(found),
+                        Step::To(next) => next,
+                    },
+                    Lookup::Located(locator) => locator,
+                    Lookup::Gone => return Err(Error::Internal("a page that a snapshot sees is gone")),
+                },
+                Some(Reference::Stored(locator)) => {
+                    drop(guard);
+                    return self.find_stored(locator, key);
+                }
+                _ => return Err(Error::Internal("a child reference is no reference")),
+            };
+        }
+    }
+
+    /// The same from a stored page on, below which all pages are stored.
+    pub(crate) fn find_stored(&self, mut page: Locator, key: &[u8]) -> Result<Option<Found>> {
+        loop {
+            page = match self.segments.find(page, key)? {
+                StoredFound::Absent => return Ok(None),
+                StoredFound::Child { locator, .. } => locator,
+                StoredFound::Leaf { stamp, value } => {
+                    return Ok(Some(Found { stamp: stamp.word(), value: value.to_vec() }));
+                }
+                StoredFound::Account { stamp, body, .. } => {
+                    return Ok(Some(Found { stamp: stamp.word(), value: body.to_vec() }));
+                }
+            };
+        }
+    }
+}
+
+#[inline]
+fn step(page: Page<'_>, key: &[u8]) -> Result<Step> {
+    let at = match page.find(key) {
+        Find::Absent(_) => return Ok(Step::Done(None)),
+        Find::Here(at) | Find::Into(at) => at,
+    };
+    Ok(match page.entry(at).item {
+        Item::Child { reference } => Step::To(reference),
+        Item::Leaf { stamp, value } => Step::Done(Some(Found { stamp, value: value.to_vec() })),
+        Item::Account { stamp, body, .. } => Step::Done(Some(Found { stamp, value: body.to_vec() })),
+        Item::Blinded { .. } => return Err(Error::Internal("a blinded node in a store")),
+    })
+}
+
+/// A stored page in memory form, with its references computed and compared with what its parent holds.
+pub(crate) struct LoadedPage {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) refs: Vec<NodeRef>,
+}
+
+/// Loads the page at `locator`. `expected`: the reference that its parent holds, or the root.
+pub(crate) fn load(
+    segments: &Segments,
+    locator: Locator,
+    scheme: SchemeKind,
+    shape: Shape,
+    is_root: bool,
+    expected: Option<NodeRef>,
+) -> Result<LoadedPage> {
+    let loaded = segments.load(locator)?;
+    let page = Page::new(&loaded.bytes);
+    let refs = match scheme {
+        SchemeKind::Ethereum => levels::refs_of::<Ethereum>(page, shape, &loaded.children, is_root),
+        SchemeKind::Blake3 => levels::refs_of::<Blake3>(page, shape, &loaded.children, is_root),
+    };
+    let damaged = || Error::Damaged { what: format!("the page at record {locator:?}") };
+    let refs = refs.map_err(|_| damaged())?;
+    if expected.is_some_and(|expected| refs.last() != Some(&expected)) {
+        return Err(damaged());
+    }
+    Ok(LoadedPage { bytes: loaded.bytes, refs })
+}
+
+/// Pages in memory, read under one pin: for hashing.
+pub(crate) struct Pinned<'g> {
+    pub(crate) graph: &'g Graph,
+    pub(crate) guard: &'g Guard,
+    pub(crate) scheme: SchemeKind,
+    pub(crate) shape: Shape,
+}
+
+impl levels::Pages for Pinned<'_> {
+    fn page(&self, word: u64) -> Option<Page<'_>> {
+        let Some(Reference::Slot(id)) = Reference::from_word(word) else { return None };
+        match self.graph.slots.get(id, self.guard) {
+            Lookup::Block(bytes) => Some(Page::new(bytes)),
+            Lookup::Located(_) | Lookup::Gone => None,
+        }
+    }
+
+    fn refs(&self, word: u64) -> Option<&Refs> {
+        let Some(Reference::Slot(id)) = Reference::from_word(word) else { return None };
+        self.graph.slots.companion(id, self.guard).map(|refs| &**refs)
+    }
+
+    fn top(&self, word: u64) -> Option<NodeRef> {
+        let locator = match Reference::from_word(word)? {
+            Reference::Stored(locator) => locator,
+            Reference::Slot(id) => Locator::from_word(self.graph.slots.locator(id)?)?,
+            Reference::Scratch(_) => return None,
+        };
+        let loaded = load(&self.graph.segments, locator, self.scheme, self.shape, false, None).ok()?;
+        loaded.refs.last().copied()
+    }
+}
+
+/// Hashes with the scheme that `scheme` names.
+pub(crate) fn hash_with(
+    pages: &impl levels::Pages,
+    scheme: SchemeKind,
+    shape: Shape,
+    root: Option<u64>,
+) -> Result<levels::Hashed> {
+    fn run<S: Scheme>(
+        pages: &impl levels::Pages,
+        shape: Shape,
+        root: Option<u64>,
+    ) -> Result<levels::Hashed, HashError> {
+        levels::hash::<S>(pages, shape, root)
+    }
+    match scheme {
+        SchemeKind::Ethereum => run::<Ethereum>(pages, shape, root),
+        SchemeKind::Blake3 => run::<Blake3>(pages, shape, root),
+    }
+    .map_err(|error| Error::Damaged { what: format!("a page below root {root:?} ({error})") })
+}
+
+/// The pages of one commit on one namespace: new ones go into slots, stored ones are brought into slots.
+pub(crate) struct Committing<'g> {
+    graph: &'g Graph,
+    guard: &'g Guard,
+    scheme: SchemeKind,
+    shape: Shape,
+    /// The root's hash, if it is known: what a stored root page must come to.
+    root_hash: Option<B256>,
+    pub(crate) inserted: RefCell<Vec<SlotId>>,
+    pub(crate) loaded: RefCell<Vec<SlotId>>,
+    pub(crate) superseded: RefCell<Vec<SlotId>>,
+    pub(crate) dropped: RefCell<Vec<u64>>,
+    full: Cell<bool>,
+}
+
+impl<'g> Committing<'g> {
+    pub(crate) fn new(
+        graph: &'g Graph,
+        guard: &'g Guard,
+        scheme: SchemeKind,
+        shape: Shape,
+        root_hash: Option<B256>,
+    ) -> Self {
+        Self {
+            graph,
+            guard,
+            scheme,
+            shape,
+            root_hash,
+            inserted: RefCell::default(),
+            loaded: RefCell::default(),
+            superseded: RefCell::default(),
+            dropped: RefCell::default(),
+            full: Cell::new(false),
+        }
+    }
+
+    /// Forgets the commit: what it brought into slots goes.
+    pub(crate) fn undo(self) {
+        let inserted = self.inserted.into_inner();
+        self.graph.slots.retire_all(inserted.into_iter().chain(self.loaded.into_inner()));
+    }
+
+    /// Whether the table of slots took every page.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.full.get()
+    }
+
+    /// The root of an empty trie under this namespace's scheme.
+    pub(crate) fn empty_root(&self) -> B256 {
+        crate::state::empty_root(self.scheme)
+    }
+
+    fn expected(&self, parent: Option<(u64, usize)>) -> Option<NodeRef> {
+        let Some((parent, entry)) = parent else { return self.root_hash.map(NodeRef::hash) };
+        let Some(Reference::Slot(id)) = Reference::from_word(parent) else { return None };
+        self.graph.slots.companion(id, self.guard)?.get(entry).copied()
+    }
+
+    fn block(&self, id: SlotId) -> Option<Page<'_>> {
+        match self.graph.slots.get(id, self.guard) {
+            Lookup::Block(bytes) => Some(Page::new(bytes)),
+            Lookup::Located(_) | Lookup::Gone => None,
+        }
+    }
+}
+
+impl Arena for Committing<'_> {
+    type Error = Error;
+
+    fn open(&self, word: u64, parent: Option<(u64, usize)>) -> Result<(u64, Page<'_>)> {
+        let (slot, locator) = match Reference::from_word(word) {
+            Some(Reference::Slot(id)) => match self.graph.slots.get(id, self.guard) {
+                Lookup::Block(bytes) => return Ok((word, Page::new(bytes))),
+                Lookup::Located(locator) => (Some(id), Locator::from_word(locator)),
+                Lookup::Gone => return Err(Error::Internal("a page of the latest version is gone")),
+            },
+            Some(Reference::Stored(locator)) => (None, Some(locator)),
+            _ => (None, None),
+        };
+        let locator = locator.ok_or(Error::Internal("a child reference is no reference"))?;
+        let expected = self.expected(parent);
+        let loaded =
+            load(&self.graph.segments, locator, self.scheme, self.shape, parent.is_none(), expected)?;
+        let id = match slot {
+            Some(id) => {
+                self.graph.slots.fill(id, &loaded.bytes);
+                id
+            }
+            None => {
+                let id = self.graph.slots.insert(&loaded.bytes)?;
+                self.graph.slots.set_locator(id, locator.word());
+                self.loaded.borrow_mut().push(id);
+                id
+            }
+        };
+        self.graph.slots.set_companion(id, loaded.refs.into_boxed_slice());
+        let page = self.block(id).ok_or(Error::Internal("a page went while it was being loaded"))?;
+        Ok((Reference::Slot(id).word(), page))
+    }
+
+    fn insert(&self, page: &[u8]) -> u64 {
+        match self.graph.slots.insert(page) {
+            Ok(id) => {
+                self.inserted.borrow_mut().push(id);
+                Reference::Slot(id).word()
+            }
+            Err(_) => {
+                self.full.set(true);
+                0
+            }
+        }
+    }
+
+    fn superseded(&self, word: u64) {
+        if let Some(Reference::Slot(id)) = Reference::from_word(word) {
+            self.superseded.borrow_mut().push(id);
+        }
+    }
+
+    fn dropped(&self, word: u64) {
+        self.dropped.borrow_mut().push(word);
+    }
+}

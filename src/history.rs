@@ -1,0 +1,384 @@
+//! Sealed runs, and reading a version inside one.
+
+use bristlecone_delta::{Locator, Seal, Segments, Stamp};
+use bristlecone_trie::page::ACCOUNT_BYTES;
+use bristlecone_trie::{B256, Body, Change, Op, Shape};
+
+use crate::graph::{Found, Graph};
+use crate::options::Namespace;
+use crate::overlay::Overlay;
+use crate::reference::Reference;
+use crate::{Error, Result};
+
+/// A sealed run of versions.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) locator: Locator,
+    pub(crate) seal: Seal,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) end: Stamp,
+}
+
+impl Run {
+    pub(crate) fn new(locator: Locator, seal: Seal) -> Result<Self> {
+        let (Some(first), Some(last)) = (seal.versions.first(), seal.versions.last()) else {
+            return Err(Error::Damaged {
+                what: format!("the seal at record {locator:?}, without a version,"),
+            });
+        };
+        let (first, end, last) = (first.version, last.stamp, last.version);
+        Ok(Self { locator, seal, first, last, end })
+    }
+
+    /// The root page of namespace `at` at the end of the run.
+    fn root(&self, at: usize) -> Option<Locator> {
+        self.seal.namespaces.get(at).and_then(|namespace| namespace.root_page)
+    }
+
+    fn table(&self, at: usize) -> Option<Locator> {
+        self.seal.namespaces.get(at).and_then(|namespace| namespace.table)
+    }
+}
+
+/// All sealed runs in order. Read without a lock, pushed by the one who seals.
+#[derive(Debug, Default)]
+pub(crate) struct Runs(boxcar::Vec<Run>);
+
+impl Runs {
+    /// All runs, by walking back from the last seal.
+    pub(crate) fn walk(segments: &Segments, last: Option<Locator>) -> Result<Self> {
+        let mut runs = Vec::new();
+        let mut next = last;
+        while let Some(locator) = next {
+            let seal = segments.seal(locator)?;
+            next = seal.previous.filter(|previous| *previous < locator);
+            if next != seal.previous {
+                return Err(Error::Damaged { what: format!("the seal at record {locator:?}") });
+            }
+            runs.push(Run::new(locator, seal)?);
+        }
+        let this = Self::default();
+        runs.into_iter().rev().for_each(|run| this.push(run));
+        Ok(this)
+    }
+
+    pub(crate) fn push(&self, run: Run) {
+        self.0.push(run);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.count()
+    }
+
+    pub(crate) fn get(&self, at: usize) -> Option<&Run> {
+        self.0.get(at)
+    }
+
+    pub(crate) fn last(&self) -> Option<&Run> {
+        self.len().checked_sub(1).and_then(|at| self.get(at))
+    }
+
+    pub(crate) fn last_version(&self) -> Option<u64> {
+        self.last().map(|run| run.last)
+    }
+
+    pub(crate) fn first_version(&self) -> Option<u64> {
+        self.get(0).map(|run| run.first)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
+        (0..self.len()).filter_map(|at| self.get(at))
+    }
+
+    /// The run that holds `version`, and the version's place in it.
+    pub(crate) fn find(&self, version: u64) -> Option<(usize, usize)> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = (low + high) / 2;
+            if self.get(middle)?.last < version { low = middle + 1 } else { high = middle }
+        }
+        let run = self.get(low)?;
+        let at = run.seal.versions.iter().position(|sealed| sealed.version == version)?;
+        Some((low, at))
+    }
+
+    /// What stands at `key` in the version `stamp` of run `run`.
+    ///
+    /// At the end of a run that is what the stored trie says. Inside it: an entry that is not younger than the version is the
+    /// answer; else the run table knows what was overwritten; else the end of the run before.
+    pub(crate) fn read(
+        &self,
+        graph: &Graph,
+        shape: Shape,
+        (run, space): (usize, usize),
+        stamp: Stamp,
+        key: &[u8],
+    ) -> Result<Option<Found>> {
+        let Some(this) = self.get(run) else { return Ok(None) };
+        let at_end = find(graph, this.root(space), key)?;
+        if stamp >= this.end || at_end.as_ref().is_some_and(|found| found.stamp <= stamp.word()) {
+            return Ok(at_end);
+        }
+        if let Some(table) = this.table(space)
+            && let Some(answer) = in_table(&graph.segments, table, shape, stamp, key)?
+        {
+            return Ok(answer);
+        }
+        match run.checked_sub(1).and_then(|before| self.get(before)) {
+            Some(before) => find(graph, before.root(space), key),
+            None => Ok(None),
+        }
+    }
+
+    /// The trie of namespace `space` as of `stamp` in run `run`: stored pages at the end of a run; inside it those of
+    /// the run before with the operations since then applied again, in proportion to their number.
+    pub(crate) fn overlay<'g>(
+        &self,
+        graph: &'g Graph,
+        namespace: &Namespace,
+        (run, space): (usize, usize),
+        stamp: Stamp,
+    ) -> Result<Overlay<'g>> {
+        let word = |locator: Option<Locator>| locator.map(|locator| Reference::Stored(locator).word());
+        let this = self.get(run).ok_or(Error::Internal("a run that is not there"))?;
+        if stamp >= this.end {
+            return Ok(Overlay::new(graph, namespace.scheme, namespace.shape, word(this.root(space))));
+        }
+        let before = run.checked_sub(1).and_then(|at| self.get(at));
+        let root = before.and_then(|before| before.root(space));
+        let overlay = Overlay::new(graph, namespace.scheme, namespace.shape, word(root));
+        let ops = operations(graph, this, before, space, stamp)?;
+        for (stamp, ops) in &ops {
+            let ops: Vec<Op<'_>> = ops.iter().map(OwnedOp::borrow).collect();
+            overlay.apply(&ops, stamp.word())?;
+        }
+        Ok(overlay)
+    }
+}
+
+fn find(graph: &Graph, root: Option<Locator>, key: &[u8]) -> Result<Option<Found>> {
+    match root {
+        Some(root) => graph.find_stored(root, key),
+        None => Ok(None),
+    }
+}
+
+/// What the run table says of `key` at `stamp`: `None` if nothing.
+fn in_table(
+    segments: &Segments,
+    table: Locator,
+    shape: Shape,
+    stamp: Stamp,
+    key: &[u8],
+) -> Result<Option<Option<Found>>> {
+    let newest = segments.find_in_table(table, key, stamp)?;
+    let swept = match key.get(..ACCOUNT_BYTES) {
+        Some(account) if shape == Shape::Accounts && key.len() > ACCOUNT_BYTES => {
+            last_wipe(segments, table, account, stamp)?
+        }
+        _ => None,
+    };
+    if swept.is_some_and(|swept| newest.is_none_or(|op| op.stamp < swept)) {
+        return Ok(Some(None));
+    }
+    let found = |value: &[u8], stamp: Stamp| Found { stamp: stamp.word(), value: value.to_vec() };
+    let Some(op) = newest else { return Ok(None) };
+    Ok(match op.change {
+        Change::Put(value) | Change::Account { body: Body::Put(value), .. } => {
+            Some(Some(found(value, op.stamp)))
+        }
+        Change::Delete | Change::Account { body: Body::Delete, .. } => Some(None),
+        Change::Account { body: Body::Keep, .. } => body_before(segments, table, key, op.stamp)?,
+    })
+}
+
+/// A wipe says nothing of the body: what does the table say of it before?
+fn body_before(
+    segments: &Segments,
+    table: Locator,
+    key: &[u8],
+    stamp: Stamp,
+) -> Result<Option<Option<Found>>> {
+    let table = segments.table(table)?;
+    let mut at = table.lower_bound(key, stamp)?;
+    while let Some(before) = at.checked_sub(1) {
+        let Some(op) = table.get(before)?.filter(|op| op.key == key) else { break };
+        match op.change {
+            Change::Account { body: Body::Put(value), .. } => {
+                return Ok(Some(Some(Found { stamp: op.stamp.word(), value: value.to_vec() })));
+            }
+            Change::Account { body: Body::Delete, .. } => return Ok(Some(None)),
+            _ => at = before,
+        }
+    }
+    Ok(None)
+}
+
+/// The newest wipe or removal of `account` up to `stamp`.
+fn last_wipe(segments: &Segments, table: Locator, account: &[u8], stamp: Stamp) -> Result<Option<Stamp>> {
+    let Some(next) = Stamp::new(stamp.opening(), stamp.counter() + 1) else { return Ok(None) };
+    let table = segments.table(table)?;
+    let mut at = table.lower_bound(account, next)?;
+    while let Some(before) = at.checked_sub(1) {
+        let Some(op) = table.get(before)?.filter(|op| op.key == account) else { break };
+        if matches!(op.change, Change::Account { body, wipe } if wipe || body == Body::Delete) {
+            return Ok(Some(op.stamp));
+        }
+        at = before;
+    }
+    Ok(None)
+}
+
+/// An operation with its own bytes.
+#[derive(Clone, Debug)]
+struct OwnedOp {
+    key: Vec<u8>,
+    change: OwnedChange,
+}
+
+#[derive(Clone, Debug)]
+enum OwnedChange {
+    Put(Vec<u8>),
+    Delete,
+    /// Body set, removed (`None` inside) or kept; storage wiped.
+    Account(Option<Option<Vec<u8>>>, bool),
+}
+
+impl OwnedOp {
+    fn of(key: &[u8], change: &Change<'_>) -> Self {
+        let change = match *change {
+            Change::Put(value) => OwnedChange::Put(value.to_vec()),
+            Change::Delete => OwnedChange::Delete,
+            Change::Account { body, wipe } => {
+                let body = match body {
+                    Body::Keep => None,
+                    Body::Put(body) => Some(Some(body.to_vec())),
+                    Body::Delete => Some(None),
+                };
+                OwnedChange::Account(body, wipe)
+            }
+        };
+        Self { key: key.to_vec(), change }
+    }
+
+    fn borrow(&self) -> Op<'_> {
+        let change = match &self.change {
+            OwnedChange::Put(value) => Change::Put(value),
+            OwnedChange::Delete => Change::Delete,
+            OwnedChange::Account(body, wipe) => Change::Account {
+                body: match body {
+                    None => Body::Keep,
+                    Some(None) => Body::Delete,
+                    Some(Some(body)) => Body::Put(body),
+                },
+                wipe: *wipe,
+            },
+        };
+        Op { key: &self.key, change }
+    }
+}
+
+/// The operations of `run` up to `stamp`, as batches by stamp: what the run table kept, and of the entries of the stored trie
+/// those that the run changed. Together they are all that had an effect.
+fn operations(
+    graph: &Graph,
+    run: &Run,
+    before: Option<&Run>,
+    space: usize,
+    stamp: Stamp,
+) -> Result<Vec<(Stamp, Vec<OwnedOp>)>> {
+    let mut ops: Vec<(Stamp, OwnedOp)> = Vec::new();
+    if let Some(table) = run.table(space) {
+        for op in graph.segments.table(table)?.iter_from(0) {
+            let op = op?;
+            if op.stamp <= stamp {
+                ops.push((op.stamp, OwnedOp::of(op.key, &op.change)));
+            }
+        }
+    }
+    if let Some(root) = run.root(space) {
+        let since = before.map_or(0, |before| before.end.word());
+        // A record that is older than the last seal's is part of its trie: nothing below it is new.
+        let fresh = before.map_or(0, |before| before.locator.word());
+        changed_entries(graph, root, fresh, since, stamp, &mut Vec::new(), &mut ops)?;
+    }
+    ops.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+    let mut batches: Vec<(Stamp, Vec<OwnedOp>)> = Vec::new();
+    for (stamp, op) in ops {
+        match batches.last_mut() {
+            Some((last, batch)) if *last == stamp => match batch.last_mut() {
+                // The table's word on an account has the wipe; the stored body repeats the rest.
+                Some(previous) if previous.key == op.key => merge(previous, op),
+                _ => batch.push(op),
+            },
+            _ => batches.push((stamp, vec![op])),
+        }
+    }
+    Ok(batches)
+}
+
+fn merge(kept: &mut OwnedOp, other: OwnedOp) {
+    if let (OwnedChange::Account(body, wipe), OwnedChange::Account(other_body, other_wipe)) =
+        (&mut kept.change, other.change)
+    {
+        *wipe |= other_wipe;
+        if body.is_none() {
+            *body = other_body;
+        }
+    }
+}
+
+/// Collects the leaves and bodies below the stored page `page` that were changed after `since` and up to `stamp`.
+fn changed_entries(
+    graph: &Graph,
+    page: Locator,
+    fresh: u64,
+    since: u64,
+    stamp: Stamp,
+    stem: &mut Vec<u8>,
+    out: &mut Vec<(Stamp, OwnedOp)>,
+) -> Result<()> {
+    use bristlecone_trie::{Item, Page};
+    if page.word() <= fresh {
+        return Ok(());
+    }
+    let loaded = graph.segments.load(page)?;
+    let view = Page::new(&loaded.bytes);
+    let mut account = stem.get(..ACCOUNT_BYTES).unwrap_or_default().to_vec();
+    for entry in view.entries() {
+        let start = if entry.below { ACCOUNT_BYTES } else { view.depth() / 2 };
+        let above = if entry.below { &account } else { &*stem };
+        let mut key = above.get(..start).unwrap_or_default().to_vec();
+        key.extend_from_slice(entry.tail);
+        let in_run = |at: u64| at > since && at <= stamp.word();
+        match entry.item {
+            Item::Child { reference } => {
+                let child =
+                    Locator::from_word(reference).ok_or(Error::Internal("a stored child is no record"))?;
+                changed_entries(graph, child, fresh, since, stamp, &mut key, out)?;
+            }
+            Item::Leaf { stamp: at, value } if in_run(at) => {
+                out.push((Stamp::from_word(at), OwnedOp { key, change: OwnedChange::Put(value.to_vec()) }));
+            }
+            Item::Account { stamp: at, body, .. } => {
+                account.clone_from(&key);
+                if in_run(at) {
+                    let change = OwnedChange::Account(Some(Some(body.to_vec())), false);
+                    out.push((Stamp::from_word(at), OwnedOp { key, change }));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The namespace's root as the seal has it, if the version is the end of its run or its root was computed in time.
+pub(crate) fn sealed_roots(run: &Run, at: usize, space: usize) -> Option<B256> {
+    let version = run.seal.versions.get(at)?;
+    let known = version.namespace_roots.get(space).copied().flatten();
+    let end =
+        (version.stamp == run.end).then(|| run.seal.namespaces.get(space).map(|n| n.root_node)).flatten();
+    known.or(end)
+}

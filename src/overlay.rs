@@ -1,0 +1,183 @@
+//! Pages of one version for proofs, scans and roots of the past: those in memory as they are, stored ones loaded once and
+//! kept as long as the overlay, and scratch pages that exist nowhere else.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::sync::OnceLock;
+
+use bristlecone_delta::Locator;
+use bristlecone_snapshot::{Guard, Lookup, pin};
+use bristlecone_trie::levels::{Pages, Refs};
+use bristlecone_trie::update::{self, Arena};
+use bristlecone_trie::{B256, NodeRef, Op, Page, Shape};
+
+use crate::graph::{Graph, hash_with, load};
+use crate::options::SchemeKind;
+use crate::reference::Reference;
+use crate::{Error, Result};
+
+struct Held {
+    bytes: Vec<u8>,
+    refs: OnceLock<Box<Refs>>,
+}
+
+/// See the module. Holds an epoch pin as long as it lives: for single questions, not for keeping.
+pub(crate) struct Overlay<'g> {
+    graph: &'g Graph,
+    guard: Guard,
+    scheme: SchemeKind,
+    shape: Shape,
+    held: boxcar::Vec<Held>,
+    by_word: RefCell<HashMap<u64, usize>>,
+    /// The root page, whose reference is the root.
+    root: Cell<Option<u64>>,
+    failure: RefCell<Option<Error>>,
+}
+
+impl<'g> Overlay<'g> {
+    pub(crate) fn new(graph: &'g Graph, scheme: SchemeKind, shape: Shape, root: Option<u64>) -> Self {
+        Self {
+            graph,
+            guard: pin(),
+            scheme,
+            shape,
+            held: boxcar::Vec::new(),
+            by_word: RefCell::default(),
+            root: Cell::new(root),
+            failure: RefCell::new(None),
+        }
+    }
+
+    /// The word of the root page.
+    pub(crate) fn root(&self) -> Option<u64> {
+        self.root.get()
+    }
+
+    /// Applies `ops` in scratch pages; the root is then that of the result.
+    pub(crate) fn apply(&self, ops: &[Op<'_>], stamp: u64) -> Result<()> {
+        let updated = update::update(self, self.shape, self.root.get(), ops, stamp)?;
+        self.root.set(updated.root);
+        Ok(())
+    }
+
+    /// Computes what references are missing; the root hash.
+    pub(crate) fn hash(&self) -> Result<B256> {
+        if let Some(root) = self.root.get() {
+            // A stored root page is loaded with its references, so that nothing is hashed twice.
+            let _ = self.page(root);
+        }
+        let hashed = hash_with(self, self.scheme, self.shape, self.root.get());
+        let hashed = match self.take_failure() {
+            Some(failure) => return Err(failure),
+            None => hashed?,
+        };
+        for (word, refs) in hashed.pages {
+            if let Some(held) = self.held_at(word) {
+                let _ = held.refs.set(refs.into_boxed_slice());
+            }
+        }
+        Ok(hashed.root)
+    }
+
+    /// All pages that it holds, by their numbers as scratch pages.
+    pub(crate) fn into_pages(self) -> Vec<Vec<u8>> {
+        self.held.into_iter().map(|held| held.bytes).collect()
+    }
+
+    /// The error behind a page that was missing.
+    pub(crate) fn take_failure(&self) -> Option<Error> {
+        self.failure.borrow_mut().take()
+    }
+
+    /// The page that `word` names.
+    pub(crate) fn open_page(&self, word: u64) -> Result<Page<'_>> {
+        self.page(word).ok_or_else(|| self.take_failure().unwrap_or(Error::Internal("a page is gone")))
+    }
+
+    fn held_at(&self, word: u64) -> Option<&Held> {
+        let at = *self.by_word.borrow().get(&word)?;
+        self.held.get(at)
+    }
+
+    fn hold(&self, word: Option<u64>, bytes: Vec<u8>, refs: Option<Box<Refs>>) -> u64 {
+        let held = Held { bytes, refs: OnceLock::new() };
+        if let Some(refs) = refs {
+            let _ = held.refs.set(refs);
+        }
+        let at = self.held.push(held);
+        let word = word.unwrap_or(Reference::Scratch(at as u64).word());
+        self.by_word.borrow_mut().insert(word, at);
+        word
+    }
+
+    /// The locator of a page that must come from the log.
+    fn stored(&self, word: u64) -> Option<Locator> {
+        match Reference::from_word(word)? {
+            Reference::Stored(locator) => Some(locator),
+            Reference::Slot(id) => match self.graph.slots.get(id, &self.guard) {
+                Lookup::Located(locator) => Locator::from_word(locator),
+                Lookup::Block(_) | Lookup::Gone => None,
+            },
+            Reference::Scratch(_) => None,
+        }
+    }
+
+    fn load(&self, word: u64) -> Option<&Held> {
+        let locator = self.stored(word)?;
+        let is_root = self.root.get() == Some(word);
+        match load(&self.graph.segments, locator, self.scheme, self.shape, is_root, None) {
+            Ok(loaded) => {
+                self.hold(Some(word), loaded.bytes, Some(loaded.refs.into_boxed_slice()));
+                self.held_at(word)
+            }
+            Err(error) => {
+                self.failure.borrow_mut().get_or_insert(error);
+                None
+            }
+        }
+    }
+}
+
+impl Pages for Overlay<'_> {
+    fn page(&self, word: u64) -> Option<Page<'_>> {
+        if let Some(held) = self.held_at(word) {
+            return Some(Page::new(&held.bytes));
+        }
+        if let Some(Reference::Slot(id)) = Reference::from_word(word)
+            && let Lookup::Block(bytes) = self.graph.slots.get(id, &self.guard)
+        {
+            return Some(Page::new(bytes));
+        }
+        self.load(word).map(|held| Page::new(&held.bytes))
+    }
+
+    fn refs(&self, word: u64) -> Option<&Refs> {
+        if let Some(held) = self.held_at(word) {
+            return held.refs.get().map(|refs| &**refs);
+        }
+        match Reference::from_word(word) {
+            Some(Reference::Slot(id)) => self.graph.slots.companion(id, &self.guard).map(|refs| &**refs),
+            _ => None,
+        }
+    }
+
+    fn top(&self, word: u64) -> Option<NodeRef> {
+        self.load(word)?.refs.get()?.last().copied()
+    }
+}
+
+impl Arena for Overlay<'_> {
+    type Error = Error;
+
+    fn open(&self, word: u64, _: Option<(u64, usize)>) -> Result<(u64, Page<'_>)> {
+        Ok((word, self.open_page(word)?))
+    }
+
+    fn insert(&self, page: &[u8]) -> u64 {
+        self.hold(None, page.to_vec(), None)
+    }
+
+    fn superseded(&self, _: u64) {}
+
+    fn dropped(&self, _: u64) {}
+}

@@ -1,0 +1,232 @@
+//! The way of a commit: applied and visible, logged and durable, hashed, sealed. Each step after the first has a thread of its own, and
+//! they hand versions on in order; nothing walks back.
+
+pub(crate) mod apply;
+mod evict;
+pub(crate) mod log;
+pub(crate) mod root;
+pub(crate) mod seal;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bristlecone_delta::Locator;
+use bristlecone_snapshot::{Lives, Lookup, SlotId, Versions, pin};
+use bristlecone_trie::{B256, Item, Page};
+
+use crate::graph::Graph;
+use crate::history::Runs;
+use crate::options::{Backpressure, Namespace, RootSchedule};
+use crate::reference::Reference;
+use crate::state::{Latest, VersionState};
+use crate::{Error, Result};
+
+/// What is to be freed once nobody sees it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Dead {
+    /// One page.
+    Page(SlotId),
+    /// A page and all below it: a wiped storage.
+    Tree(u64),
+}
+
+/// Counters for `stats`, and for nobody's decisions.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) commits: AtomicU64,
+    pub(crate) changed_keys: AtomicU64,
+    pub(crate) roots: AtomicU64,
+    pub(crate) hashed_nodes: AtomicU64,
+    pub(crate) hashed_bytes: AtomicU64,
+    pub(crate) seals: AtomicU64,
+    pub(crate) evicted_pages: AtomicU64,
+}
+
+pub(crate) fn add(counter: &AtomicU64, by: u64) {
+    counter.fetch_add(by, Ordering::Relaxed);
+}
+
+/// What all threads of a store share.
+pub(crate) struct Core {
+    pub(crate) graph: Graph,
+    /// Those of the user, then the hidden one of code.
+    pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) versions: Versions<Arc<VersionState>>,
+    pub(crate) runs: Runs,
+    pub(crate) lives: Mutex<Lives<Dead>>,
+    pub(crate) latest_durable: Latest,
+    pub(crate) latest_sealed: Latest,
+    pub(crate) roots: RootSchedule,
+    pub(crate) seal_keys: u64,
+    pub(crate) max_unsealed_keys: u64,
+    pub(crate) backpressure: Backpressure,
+    pub(crate) cache_bytes: u64,
+    pub(crate) counters: Counters,
+    /// Roots of sealed versions that were computed when asked for.
+    pub(crate) past_roots: Mutex<HashMap<u64, B256>>,
+    /// Pages in memory that are stored too, the longest sealed first.
+    pub(crate) evictable: Mutex<VecDeque<SlotId>>,
+    failure: OnceLock<Arc<Error>>,
+    /// Keys, and bytes of batches, of versions that are not sealed.
+    unsealed: Mutex<Unsealed>,
+    room: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Unsealed {
+    pub(crate) keys: u64,
+    pub(crate) versions: u64,
+    pub(crate) batch_bytes: u64,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core").field("namespaces", &self.namespaces).finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A thread that panicked while it held one of these left it whole: they guard single insertions and removals.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Core {
+    pub(crate) fn new(
+        graph: Graph,
+        namespaces: Vec<Namespace>,
+        runs: Runs,
+        options: &crate::Options,
+    ) -> Self {
+        let started = std::time::Instant::now();
+        Self {
+            graph,
+            namespaces,
+            versions: Versions::new(move || started.elapsed()),
+            latest_durable: Latest::new(runs.last_version()),
+            latest_sealed: Latest::new(runs.last_version()),
+            runs,
+            lives: Mutex::new(Lives::new()),
+            roots: options.roots,
+            seal_keys: options.seal_keys,
+            max_unsealed_keys: options.max_unsealed_keys,
+            backpressure: options.backpressure,
+            cache_bytes: options.cache_bytes,
+            counters: Counters::default(),
+            past_roots: Mutex::default(),
+            evictable: Mutex::default(),
+            failure: OnceLock::new(),
+            unsealed: Mutex::default(),
+            room: Condvar::new(),
+        }
+    }
+
+    /// The namespaces that the user named.
+    pub(crate) fn user_namespaces(&self) -> &[Namespace] {
+        self.namespaces.split_last().map_or(&[], |(_, users)| users)
+    }
+
+    /// Whether the root of `version` is computed without being asked for.
+    pub(crate) fn is_scheduled(&self, version: u64) -> bool {
+        match self.roots {
+            RootSchedule::Every(n) => version.is_multiple_of(n),
+            RootSchedule::OnDemand => false,
+        }
+    }
+
+    /// Takes the store out of service for writing, for good.
+    pub(crate) fn poison(&self, error: Error) -> Error {
+        let error = match error {
+            Error::Poisoned(first) => first,
+            other => Arc::new(other),
+        };
+        if self.failure.set(error.clone()).is_ok() {
+            tracing::error!(%error, "the store takes no more writes");
+        }
+        self.room.notify_all();
+        Error::Poisoned(self.failure.get().cloned().unwrap_or(error))
+    }
+
+    /// An error once the store is poisoned.
+    pub(crate) fn check_alive(&self) -> Result<()> {
+        match self.failure.get() {
+            Some(failure) => Err(Error::Poisoned(failure.clone())),
+            None => Ok(()),
+        }
+    }
+
+    pub(crate) fn unsealed(&self) -> Unsealed {
+        *lock(&self.unsealed)
+    }
+
+    /// Waits, or refuses, while too much waits to be sealed.
+    pub(crate) fn wait_for_room(&self, urge: impl Fn()) -> Result<()> {
+        let mut unsealed = lock(&self.unsealed);
+        while unsealed.keys > self.max_unsealed_keys {
+            if self.backpressure == Backpressure::Refuse {
+                return Err(Error::Busy { unsealed: unsealed.keys, limit: self.max_unsealed_keys });
+            }
+            self.check_alive()?;
+            urge();
+            unsealed = self.room.wait(unsealed).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.check_alive()
+    }
+
+    pub(crate) fn enter(&self, state: &VersionState) {
+        let mut unsealed = lock(&self.unsealed);
+        unsealed.keys += state.changed;
+        unsealed.versions += 1;
+        unsealed.batch_bytes += state.batch_bytes() as u64;
+    }
+
+    pub(crate) fn leave(&self, run: &[Arc<VersionState>]) {
+        let mut unsealed = lock(&self.unsealed);
+        for state in run {
+            unsealed.keys -= state.changed.min(unsealed.keys);
+            unsealed.versions -= 1;
+            unsealed.batch_bytes -= (state.batch_bytes() as u64).min(unsealed.batch_bytes);
+        }
+        drop(unsealed);
+        self.room.notify_all();
+    }
+
+    /// Frees what no snapshot and no later step needs, up to the stamp that is sealed.
+    pub(crate) fn reclaim(&self, sealed: u64) {
+        let live = self.versions.live_stamps();
+        let dead = lock(&self.lives).collect(&live, sealed);
+        let mut ids = Vec::with_capacity(dead.len());
+        for dead in dead {
+            match dead {
+                Dead::Page(id) => ids.push(id),
+                Dead::Tree(word) => self.tree(word, &mut ids),
+            }
+        }
+        self.graph.slots.retire_all(ids);
+    }
+
+    /// The slots of the page that `word` names and of all pages below it.
+    fn tree(&self, word: u64, out: &mut Vec<SlotId>) {
+        let guard = pin();
+        let mut words = vec![word];
+        while let Some(word) = words.pop() {
+            let Some(Reference::Slot(id)) = Reference::from_word(word) else { continue };
+            if let Lookup::Block(bytes) = self.graph.slots.get(id, &guard) {
+                words.extend(Page::new(bytes).entries().filter_map(|entry| match entry.item {
+                    Item::Child { reference } => Some(reference),
+                    _ => None,
+                }));
+            }
+            out.push(id);
+        }
+    }
+
+    /// Where a page is stored, if it is.
+    pub(crate) fn locator(&self, word: u64) -> Option<Locator> {
+        match Reference::from_word(word)? {
+            Reference::Stored(locator) => Some(locator),
+            Reference::Slot(id) => Locator::from_word(self.graph.slots.locator(id)?),
+            Reference::Scratch(_) => None,
+        }
+    }
+}

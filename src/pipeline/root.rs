@@ -1,0 +1,149 @@
+//! The hashing thread: roots by schedule and on demand, and the cutting of runs.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::{Duration, Instant};
+
+use bristlecone_snapshot::pin;
+use bristlecone_trie::B256;
+
+use super::log::LogMessage;
+use super::seal::SealMessage;
+use super::{Core, add};
+use crate::event::Event;
+use crate::graph::{Pinned, hash_with};
+use crate::reference::Reference;
+use crate::state::{VersionState, store_root};
+use crate::{Error, Result};
+
+/// A run of at least [`SMALL_RUN`] keys is sealed once it is this old.
+const SMALL_RUN_AGE: Duration = Duration::from_secs(1);
+const SMALL_RUN: u64 = 2_000;
+/// Any run is sealed once it is this old.
+const ANY_RUN_AGE: Duration = Duration::from_secs(60);
+
+/// What the hashing thread is told.
+pub(crate) enum RootMessage {
+    /// The next version.
+    Commit(Arc<VersionState>),
+    /// Somebody waits for a root that is not on the schedule.
+    Want(Arc<VersionState>),
+    /// More waits to be sealed than is allowed: cut the run here.
+    Cut,
+    /// Seal everything so far and say so.
+    Flush(Arc<Event<()>>),
+    /// Nothing comes after this.
+    Close,
+}
+
+/// A run that grows.
+struct Run {
+    versions: Vec<Arc<VersionState>>,
+    keys: u64,
+    since: Instant,
+}
+
+/// Runs until it is told to close.
+pub(crate) fn run(
+    core: &Core,
+    messages: &Receiver<RootMessage>,
+    log: &Sender<LogMessage>,
+    seals: &Sender<SealMessage>,
+) {
+    let mut run = Run { versions: Vec::new(), keys: 0, since: Instant::now() };
+    loop {
+        match messages.recv_timeout(Duration::from_millis(100)) {
+            Ok(RootMessage::Commit(state)) => {
+                if run.versions.is_empty() {
+                    run.since = Instant::now();
+                }
+                if core.is_scheduled(state.version) {
+                    settle(core, &state, log);
+                }
+                run.keys += state.changed;
+                run.versions.push(state);
+                if run.keys >= core.seal_keys {
+                    cut(core, &mut run, log, seals);
+                }
+            }
+            Ok(RootMessage::Want(state)) => settle(core, &state, log),
+            Ok(RootMessage::Cut) => cut(core, &mut run, log, seals),
+            Ok(RootMessage::Flush(done)) => {
+                cut(core, &mut run, log, seals);
+                let _ = seals.send(SealMessage::Flush(done));
+            }
+            Ok(RootMessage::Close) | Err(RecvTimeoutError::Disconnected) => {
+                cut(core, &mut run, log, seals);
+                return refuse(messages);
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let age = run.since.elapsed();
+                if age >= ANY_RUN_AGE || age >= SMALL_RUN_AGE && run.keys >= SMALL_RUN {
+                    cut(core, &mut run, log, seals);
+                }
+            }
+        }
+    }
+}
+
+/// Ends the waits of those who asked too late.
+fn refuse(messages: &Receiver<RootMessage>) {
+    for message in messages.try_iter() {
+        match message {
+            RootMessage::Want(state) => state.root.set(Err(Error::Closed)),
+            RootMessage::Flush(done) => done.set(Err(Error::Closed)),
+            RootMessage::Commit(_) | RootMessage::Cut | RootMessage::Close => {}
+        }
+    }
+}
+
+/// Hands the run on to be sealed. Its last version needs a root, whatever the schedule says.
+fn cut(core: &Core, run: &mut Run, log: &Sender<LogMessage>, seals: &Sender<SealMessage>) {
+    if let Some(last) = run.versions.last() {
+        settle(core, last, log);
+        run.keys = 0;
+        let _ = seals.send(SealMessage::Run(std::mem::take(&mut run.versions)));
+    }
+}
+
+/// Computes the root of `state` and tells everybody.
+fn settle(core: &Core, state: &VersionState, log: &Sender<LogMessage>) {
+    if state.root.get().is_some() {
+        return;
+    }
+    let root = core.check_alive().and_then(|()| compute(core, state)).map_err(|error| core.poison(error));
+    if let Ok(root) = &root {
+        let _ = log.send(LogMessage::Root(state.stamp, *root));
+    }
+    state.root.set(root);
+}
+
+/// Hashes every namespace of `state` that has no hash yet; the store's root.
+pub(crate) fn compute(core: &Core, state: &VersionState) -> Result<B256> {
+    let started = Instant::now();
+    let mut roots = Vec::with_capacity(state.spaces.len());
+    for (space, namespace) in state.spaces.iter().zip(&core.namespaces) {
+        if let Some(hash) = space.hash.get() {
+            roots.push(*hash);
+            continue;
+        }
+        let guard = pin();
+        let pages =
+            Pinned { graph: &core.graph, guard: &guard, scheme: namespace.scheme, shape: namespace.shape };
+        let hashed = hash_with(&pages, namespace.scheme, namespace.shape, space.root)?;
+        for (word, refs) in hashed.pages {
+            let Some(Reference::Slot(id)) = Reference::from_word(word) else {
+                return Err(Error::Internal("a hashed page is in no slot"));
+            };
+            core.graph.slots.set_companion(id, refs.into_boxed_slice());
+        }
+        let _ = space.hash.set(hashed.root);
+        roots.push(hashed.root);
+        add(&core.counters.hashed_nodes, hashed.nodes);
+        add(&core.counters.hashed_bytes, hashed.bytes);
+    }
+    add(&core.counters.roots, 1);
+    metrics::histogram!("bristlecone_root_seconds").record(started.elapsed().as_secs_f64());
+    let users = core.user_namespaces();
+    Ok(store_root(users, roots.get(..users.len()).unwrap_or_default()))
+}

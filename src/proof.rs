@@ -1,0 +1,163 @@
+//! Proofs at any kept version.
+
+use bristlecone_trie::levels::HashError;
+use bristlecone_trie::proof::{self, ProofScheme, Proved};
+use bristlecone_trie::{Account, B256, Shape, U256};
+
+use crate::options::SchemeKind;
+use crate::overlay::Overlay;
+use crate::snapshot::View;
+use crate::{Blake3, Error, Ethereum, Result};
+
+/// A flat key with the nodes that prove it, from the namespace's root down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyProof {
+    /// The key as the trie has it (hashed, where the namespace hashes keys).
+    pub key: Vec<u8>,
+    /// The value; `None`: the nodes prove that there is none.
+    pub value: Option<Vec<u8>>,
+    /// The nodes.
+    pub nodes: Vec<Vec<u8>>,
+}
+
+/// An account with its proof, and some of its slots with theirs (EIP-1186).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccountProof {
+    /// The account's key in the trie.
+    pub key: B256,
+    /// The account; `None`: the nodes prove that there is none.
+    pub account: Option<Account>,
+    /// The root of its storage.
+    pub storage_root: B256,
+    /// The nodes from the namespace's root down to the account.
+    pub nodes: Vec<Vec<u8>>,
+    /// The slots that were asked for, in that order.
+    pub slots: Vec<SlotProof>,
+}
+
+/// A slot with its proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlotProof {
+    /// The slot as it was asked for.
+    pub slot: B256,
+    /// The slot's key in the storage trie.
+    pub key: B256,
+    /// The value; zero where there is none.
+    pub value: U256,
+    /// The nodes from the storage root down; none for an account without storage.
+    pub nodes: Vec<Vec<u8>>,
+}
+
+impl View<'_> {
+    /// Proves what stands at a flat key. Waits for the version's root where it is not known yet.
+    ///
+    /// Cost: the pages on the path; inside a sealed run also applying the run's operations up to the version again.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::get`].
+    pub fn prove(&self, key: &[u8]) -> Result<KeyProof> {
+        let trie_key = self.key(Shape::Flat, "a flat key", key)?;
+        let trie_key = trie_key.bytes(key);
+        let overlay = self.snapshot.overlay(self.space, true)?;
+        let proved = match self.info().scheme {
+            SchemeKind::Ethereum => prove::<Ethereum>(&overlay, trie_key),
+            SchemeKind::Blake3 => prove::<Blake3>(&overlay, trie_key),
+        }?;
+        Ok(KeyProof { key: trie_key.to_vec(), value: proved.value, nodes: proved.nodes })
+    }
+
+    /// Proves an account and `slots` of it. Waits for the version's root where it is not known yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::account`].
+    pub fn prove_account(&self, address: &[u8], slots: &[B256]) -> Result<AccountProof> {
+        let key = self.trie_account(address)?;
+        let keys = slots.iter().map(|slot| self.trie_slot(*slot)).collect::<Result<Vec<_>>>()?;
+        let overlay = self.snapshot.overlay(self.space, true)?;
+        let proved = match self.info().scheme {
+            SchemeKind::Ethereum => {
+                proof::prove_account::<Ethereum>(&overlay, overlay.root(), key.as_slice(), &keys)
+            }
+            SchemeKind::Blake3 => {
+                proof::prove_account::<Blake3>(&overlay, overlay.root(), key.as_slice(), &keys)
+            }
+        };
+        let proved = proved.map_err(|error| failure(&overlay, &error))?;
+        let damaged = |what: String| Error::Damaged { what };
+        let account = match &proved.account.value {
+            None => None,
+            Some(body) => Some(Account::decode(body).ok_or_else(|| damaged(format!("the account {key}")))?),
+        };
+        let slots = slots.iter().zip(keys).zip(proved.slots).map(|((slot, key), proved)| {
+            let value = U256::try_from_be_slice(&proved.value.unwrap_or_default())
+                .ok_or_else(|| damaged(format!("slot {slot}")))?;
+            Ok(SlotProof { slot: *slot, key, value, nodes: proved.nodes })
+        });
+        Ok(AccountProof {
+            key,
+            account,
+            storage_root: proved.storage_root,
+            nodes: proved.account.nodes,
+            slots: slots.collect::<Result<_>>()?,
+        })
+    }
+}
+
+fn prove<S: ProofScheme>(overlay: &Overlay<'_>, key: &[u8]) -> Result<Proved> {
+    proof::prove::<S>(overlay, Shape::Flat, overlay.root(), key).map_err(|error| failure(overlay, &error))
+}
+
+/// The error behind a missing page, if the log had one.
+fn failure(overlay: &Overlay<'_>, error: &HashError) -> Error {
+    overlay.take_failure().unwrap_or_else(|| Error::Damaged { what: format!("a page on the way ({error})") })
+}
+
+/// Verifies `proof` against the root of a namespace with hashed keys under scheme `S`: that the account named by `address`
+/// is what the proof says, and each slot too. The account, or `None` if it is proven absent.
+///
+/// # Errors
+///
+/// The proof does not hold, or says another thing than it proves.
+pub fn verify_account<S: ProofScheme + KeyHash>(
+    root: B256,
+    address: &[u8],
+    proof: &AccountProof,
+) -> Result<Option<Account>> {
+    let differs = |what: &str| Error::Damaged { what: format!("{what} of the proof") };
+    let found = proof::verify_account::<S>(root, S::hash_key(address).as_slice(), &proof.nodes)?;
+    let (account, storage_root) = match found {
+        Some((account, storage_root)) => (Some(account), storage_root),
+        None => (None, S::empty_root()),
+    };
+    if account != proof.account || storage_root != proof.storage_root {
+        return Err(differs("the account"));
+    }
+    for slot in &proof.slots {
+        let key = S::hash_key(slot.slot.as_slice());
+        let value = proof::verify_slot::<S>(storage_root, key.as_slice(), &slot.nodes)?;
+        if value.unwrap_or_default() != slot.value {
+            return Err(differs("a slot"));
+        }
+    }
+    Ok(account)
+}
+
+/// How a scheme hashes keys.
+pub trait KeyHash {
+    /// The trie key of `key`.
+    fn hash_key(key: &[u8]) -> B256;
+}
+
+impl KeyHash for Ethereum {
+    fn hash_key(key: &[u8]) -> B256 {
+        alloy_primitives::keccak256(key)
+    }
+}
+
+impl KeyHash for Blake3 {
+    fn hash_key(key: &[u8]) -> B256 {
+        B256::new(*blake3::hash(key).as_bytes())
+    }
+}

@@ -1,0 +1,438 @@
+//! Snapshots: immutable views of one commit.
+
+use std::sync::Arc;
+
+use bristlecone_delta::Stamp;
+use bristlecone_snapshot::Lease;
+use bristlecone_trie::page::ACCOUNT_BYTES;
+use bristlecone_trie::{Account, B256, Shape, U256};
+use bytes::Bytes;
+
+use crate::batch::{TrieKey, no_namespace};
+use crate::graph::Found;
+use crate::history::{Run, sealed_roots};
+use crate::iter::{Accounts, Entries, KeyRange, Slots};
+use crate::options::{Namespace, shape_name};
+use crate::overlay::Overlay;
+use crate::pipeline::lock;
+use crate::pipeline::root::RootMessage;
+use crate::proof::{AccountProof, KeyProof};
+use crate::state::{VersionState, store_root};
+use crate::store::Inner;
+use crate::{Error, Result};
+
+/// A read view of one version. Reading takes no lock and never waits for the committer; what the snapshot sees is
+/// kept as long as it lives.
+#[derive(Clone)]
+pub struct Snapshot {
+    pub(crate) inner: Arc<Inner>,
+    source: Source,
+}
+
+/// Where the pages of the version are.
+#[derive(Clone)]
+enum Source {
+    /// In memory, at least its upper ones; the lease keeps them.
+    Memory(Lease<Arc<VersionState>>),
+    /// In the log: a run, and the version's place in it.
+    Sealed { run: usize, at: usize },
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Snapshot({}, stamp {:?})", self.version(), self.stamp())
+    }
+}
+
+/// What [`View::changed_since`] is asked about.
+#[derive(Clone, Copy, Debug)]
+pub enum Key<'a> {
+    /// A flat key.
+    Flat(&'a [u8]),
+    /// The body of an account.
+    Account(&'a [u8]),
+    /// A slot of an account.
+    Slot(&'a [u8], B256),
+}
+
+/// Whether a key changed between two snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The values are the same.
+    Unchanged,
+    /// It was written or wiped in between; the values may be the same again.
+    Changed,
+    /// The older snapshot is not an ancestor of the newer one: nothing can be said.
+    NotAnAncestor,
+}
+
+impl Snapshot {
+    pub(crate) fn in_memory(inner: Arc<Inner>, lease: Lease<Arc<VersionState>>) -> Self {
+        Self { inner, source: Source::Memory(lease) }
+    }
+
+    pub(crate) fn sealed(inner: Arc<Inner>, run: usize, at: usize) -> Self {
+        Self { inner, source: Source::Sealed { run, at } }
+    }
+
+    fn run(&self) -> Option<(&Run, usize)> {
+        match self.source {
+            Source::Memory(_) => None,
+            Source::Sealed { run, at } => Some((self.inner.core.runs.get(run)?, at)),
+        }
+    }
+
+    /// The version number.
+    pub fn version(&self) -> u64 {
+        match &self.source {
+            Source::Memory(lease) => lease.version,
+            Source::Sealed { .. } => {
+                self.run().and_then(|(run, at)| run.seal.versions.get(at)).map_or(0, |sealed| sealed.version)
+            }
+        }
+    }
+
+    /// The commit's identity.
+    pub fn stamp(&self) -> Stamp {
+        match &self.source {
+            Source::Memory(lease) => lease.stamp,
+            Source::Sealed { .. } => self
+                .run()
+                .and_then(|(run, at)| run.seal.versions.get(at))
+                .map_or(Stamp::default(), |sealed| sealed.stamp),
+        }
+    }
+
+    /// The store's root at this version: that of the only namespace, or BLAKE3 over the sorted (name, root) pairs. Waits for it, or
+    /// has it computed, where it is not known yet.
+    ///
+    /// Cost: nothing for a version whose root was computed; otherwise in proportion to what changed since the last
+    /// version whose root is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`], or damage met on the way.
+    pub fn root(&self) -> Result<B256> {
+        match &self.source {
+            Source::Memory(lease) => {
+                if lease.root.get().is_none() && !self.inner.core.is_scheduled(lease.version) {
+                    self.inner.tell_root(RootMessage::Want(Arc::clone(lease)));
+                }
+                lease.root.wait()
+            }
+            Source::Sealed { run, at } => self.sealed_root(*run, *at),
+        }
+    }
+
+    fn sealed_root(&self, run: usize, at: usize) -> Result<B256> {
+        let core = &self.inner.core;
+        let missing = Error::Internal("a run that is not there");
+        let this = core.runs.get(run).ok_or(missing.clone())?;
+        let sealed = this.seal.versions.get(at).ok_or(missing)?;
+        if let Some(root) = sealed.root {
+            return Ok(root);
+        }
+        if let Some(root) = lock(&core.past_roots).get(&sealed.version) {
+            return Ok(*root);
+        }
+        let users = core.user_namespaces();
+        let mut roots = Vec::with_capacity(users.len());
+        for (space, namespace) in users.iter().enumerate() {
+            roots.push(match sealed_roots(this, at, space) {
+                Some(root) => root,
+                None => core.runs.overlay(&core.graph, namespace, (run, space), sealed.stamp)?.hash()?,
+            });
+        }
+        let root = store_root(users, &roots);
+        lock(&core.past_roots).insert(sealed.version, root);
+        Ok(root)
+    }
+
+    /// The namespace `name` of this version.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoNamespace`].
+    pub fn namespace(&self, name: &str) -> Result<View<'_>> {
+        let users = self.inner.core.user_namespaces();
+        let space = users.iter().position(|namespace| namespace.name == name);
+        let space = space.ok_or_else(|| no_namespace(name, users))?;
+        Ok(View { snapshot: self, space })
+    }
+
+    /// The first namespace of this version.
+    pub fn first(&self) -> View<'_> {
+        View { snapshot: self, space: 0 }
+    }
+
+    /// See [`View::get`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        self.first().get(key)
+    }
+
+    /// See [`View::get_many`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
+        self.first().get_many(keys)
+    }
+
+    /// See [`View::account`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn account(&self, address: &[u8]) -> Result<Option<Account>> {
+        self.first().account(address)
+    }
+
+    /// See [`View::slot`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn slot(&self, address: &[u8], slot: B256) -> Result<U256> {
+        self.first().slot(address, slot)
+    }
+
+    /// See [`View::storage_root`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn storage_root(&self, address: &[u8]) -> Result<B256> {
+        self.first().storage_root(address)
+    }
+
+    /// The code with this hash, if a batch up to this version brought it.
+    ///
+    /// # Errors
+    ///
+    /// Damage met on the way.
+    pub fn code(&self, hash: B256) -> Result<Option<Bytes>> {
+        let space = self.inner.core.namespaces.len().saturating_sub(1);
+        Ok(self.find(space, hash.as_slice())?.map(|found| found.value.into()))
+    }
+
+    /// See [`View::changed_since`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn changed_since(&self, key: Key<'_>, older: &Snapshot) -> Result<Since> {
+        self.first().changed_since(key, older)
+    }
+
+    /// See [`View::iter`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn iter(&self, range: KeyRange) -> Result<Entries> {
+        self.first().iter(range)
+    }
+
+    /// See [`View::iter_accounts`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn iter_accounts(&self) -> Result<Accounts> {
+        self.first().iter_accounts()
+    }
+
+    /// See [`View::iter_slots`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn iter_slots(&self, address: &[u8]) -> Result<Slots> {
+        self.first().iter_slots(address)
+    }
+
+    /// See [`View::prove`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn prove(&self, key: &[u8]) -> Result<KeyProof> {
+        self.first().prove(key)
+    }
+
+    /// See [`View::prove_account`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn prove_account(&self, address: &[u8], slots: &[B256]) -> Result<AccountProof> {
+        self.first().prove_account(address, slots)
+    }
+
+    #[inline]
+    fn find(&self, space: usize, key: &[u8]) -> Result<Option<Found>> {
+        let core = &self.inner.core;
+        match &self.source {
+            Source::Memory(lease) => core.graph.find(lease.spaces.get(space).and_then(|s| s.root), key),
+            Source::Sealed { run, .. } => {
+                let shape = core.namespaces.get(space).map_or(Shape::Flat, |namespace| namespace.shape);
+                core.runs.read(&core.graph, shape, (*run, space), self.stamp(), key)
+            }
+        }
+    }
+
+    /// The pages of namespace `space`, for proofs and scans; all references are known where `hashed`.
+    pub(crate) fn overlay(&self, space: usize, hashed: bool) -> Result<Overlay<'_>> {
+        let core = &self.inner.core;
+        let namespace = core.namespaces.get(space).ok_or(Error::Internal("a namespace that is not there"))?;
+        match &self.source {
+            Source::Memory(lease) => {
+                if hashed {
+                    self.root()?;
+                }
+                let root = lease.spaces.get(space).and_then(|space| space.root);
+                Ok(Overlay::new(&core.graph, namespace.scheme, namespace.shape, root))
+            }
+            Source::Sealed { run, .. } => {
+                let overlay = core.runs.overlay(&core.graph, namespace, (*run, space), self.stamp())?;
+                if hashed {
+                    overlay.hash()?;
+                }
+                Ok(overlay)
+            }
+        }
+    }
+}
+
+/// One namespace of a [`Snapshot`].
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub(crate) snapshot: &'a Snapshot,
+    pub(crate) space: usize,
+}
+
+impl View<'_> {
+    /// The namespace.
+    pub fn info(&self) -> &Namespace {
+        #[expect(clippy::indexing_slicing, reason = "a view is made for a namespace that was found")]
+        &self.snapshot.inner.core.namespaces[self.space]
+    }
+
+    /// The key as the trie has it, if the namespace has `shape`.
+    pub(crate) fn key(&self, shape: Shape, what: &'static str, key: &[u8]) -> Result<TrieKey> {
+        let namespace = self.info();
+        if namespace.shape != shape {
+            let shape = shape_name(namespace.shape);
+            return Err(Error::WrongShape { namespace: namespace.name.clone(), shape, what });
+        }
+        TrieKey::new(namespace, key)
+    }
+
+    /// The value of a flat key. In memory: a descent under an epoch pin, with no lock and no shared counter; from the log:
+    /// a search on the mapped records.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongShape`] in a namespace of accounts; damage met on the way.
+    #[inline]
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
+        let trie_key = self.key(Shape::Flat, "a flat key", key)?;
+        Ok(self.snapshot.find(self.space, trie_key.bytes(key))?.map(|found| found.value))
+    }
+
+    /// The values of many flat keys, in their order.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>> {
+        keys.iter().map(|key| self.get(key.as_ref())).collect()
+    }
+
+    fn account_key(&self, address: &[u8]) -> Result<[u8; ACCOUNT_BYTES]> {
+        let trie_key = self.key(Shape::Accounts, "an account", address)?;
+        let bytes = trie_key.bytes(address);
+        bytes.try_into().map_err(|_| Error::RawKey(bytes.len()))
+    }
+
+    pub(crate) fn slot_key(&self, address: &[u8], slot: B256) -> Result<[u8; 2 * ACCOUNT_BYTES]> {
+        let account = self.account_key(address)?;
+        let trie_slot = self.trie_slot(slot)?;
+        let mut key = [0; 2 * ACCOUNT_BYTES];
+        let (head, tail) = key.split_at_mut(ACCOUNT_BYTES);
+        head.copy_from_slice(&account);
+        tail.copy_from_slice(trie_slot.as_slice());
+        Ok(key)
+    }
+
+    /// A slot's own key in the trie.
+    pub(crate) fn trie_slot(&self, slot: B256) -> Result<B256> {
+        let key = TrieKey::new(self.info(), slot.as_slice())?;
+        B256::try_from(key.bytes(slot.as_slice())).map_err(|_| Error::RawKey(slot.len()))
+    }
+
+    pub(crate) fn trie_account(&self, address: &[u8]) -> Result<B256> {
+        self.account_key(address).map(B256::new)
+    }
+
+    /// An account, without its storage root.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::WrongShape`] in a flat namespace; damage met on the way.
+    pub fn account(&self, address: &[u8]) -> Result<Option<Account>> {
+        let key = self.account_key(address)?;
+        let Some(found) = self.snapshot.find(self.space, &key)? else { return Ok(None) };
+        let account = Account::decode(&found.value);
+        account.map(Some).ok_or_else(|| Error::Damaged { what: format!("the account {}", B256::new(key)) })
+    }
+
+    /// The value of a slot; zero where there is none, or no such account.
+    ///
+    /// # Errors
+    ///
+    /// As [`account`](Self::account).
+    pub fn slot(&self, address: &[u8], slot: B256) -> Result<U256> {
+        let found = self.snapshot.find(self.space, &self.slot_key(address, slot)?)?;
+        let Some(found) = found else { return Ok(U256::ZERO) };
+        U256::try_from_be_slice(&found.value)
+            .ok_or_else(|| Error::Damaged { what: format!("slot {slot} with {} bytes", found.value.len()) })
+    }
+
+    /// The root of an account's storage; that of an empty trie where there is no such account. Costs a proof of the account.
+    ///
+    /// # Errors
+    ///
+    /// As [`account`](Self::account).
+    pub fn storage_root(&self, address: &[u8]) -> Result<B256> {
+        Ok(self.prove_account(address, &[])?.storage_root)
+    }
+
+    /// Whether `key` changed between the snapshot `older` and this one: one read here, and one there where the key
+    /// is absent here. *Unchanged* is never said when the values differ.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn changed_since(&self, key: Key<'_>, older: &Snapshot) -> Result<Since> {
+        if !Arc::ptr_eq(&self.snapshot.inner, &older.inner) || older.stamp() > self.snapshot.stamp() {
+            return Ok(Since::NotAnAncestor);
+        }
+        let trie_key = match key {
+            Key::Flat(key) => self.key(Shape::Flat, "a flat key", key)?.bytes(key).to_vec(),
+            Key::Account(address) => self.account_key(address)?.to_vec(),
+            Key::Slot(address, slot) => self.slot_key(address, slot)?.to_vec(),
+        };
+        let changed = match self.snapshot.find(self.space, &trie_key)? {
+            Some(found) => found.stamp > older.stamp().word(),
+            None => older.find(self.space, &trie_key)?.is_some(),
+        };
+        Ok(if changed { Since::Changed } else { Since::Unchanged })
+    }
+}

@@ -1,0 +1,91 @@
+//! What a version is, in memory.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use bristlecone_delta::{LogPosition, Stamp};
+use bristlecone_trie::B256;
+
+use crate::batch::Prepared;
+use crate::event::Event;
+use crate::options::{Namespace, SchemeKind};
+
+/// One namespace of a version.
+#[derive(Clone, Debug)]
+pub(crate) struct SpaceState {
+    /// The word of its root page; `None` for an empty trie.
+    pub(crate) root: Option<u64>,
+    /// Its root hash, once it is known; shared by all versions in which the namespace is the same.
+    pub(crate) hash: Arc<OnceLock<B256>>,
+}
+
+/// A committed version whose pages are in memory.
+#[derive(Debug)]
+pub(crate) struct VersionState {
+    pub(crate) version: u64,
+    pub(crate) stamp: Stamp,
+    pub(crate) parent: Option<Stamp>,
+    pub(crate) spaces: Vec<SpaceState>,
+    /// The operations that made it, until they are sealed.
+    pub(crate) batch: Vec<(u16, Prepared)>,
+    /// Keys that it changed.
+    pub(crate) changed: u64,
+    pub(crate) durable: Arc<Event<()>>,
+    pub(crate) root: Arc<Event<B256>>,
+    pub(crate) sealed: Arc<Event<()>>,
+    /// Where the batch log stands behind it.
+    pub(crate) logged: OnceLock<LogPosition>,
+}
+
+impl VersionState {
+    pub(crate) fn batch_bytes(&self) -> usize {
+        self.batch.iter().map(|(_, prepared)| prepared.size()).sum()
+    }
+}
+
+/// The root of a store: that of its only namespace, or BLAKE3 over the sorted (name, root) pairs.
+///
+/// With several namespaces the hash is BLAKE3 in its key derivation mode, with the context string below, over, for
+/// each namespace in order of names: the length of the name as one byte, the name, the 32 bytes of the root.
+pub(crate) fn store_root(namespaces: &[Namespace], roots: &[B256]) -> B256 {
+    if let ([_], [root]) = (namespaces, roots) {
+        return *root;
+    }
+    let mut pairs: Vec<(&str, &B256)> =
+        namespaces.iter().map(|namespace| &namespace.name[..]).zip(roots).collect();
+    pairs.sort_unstable();
+    let mut hasher = blake3::Hasher::new_derive_key("bristlecone store root v1");
+    for (name, root) in pairs {
+        hasher.update(&[name.len() as u8]);
+        hasher.update(name.as_bytes());
+        hasher.update(root.as_slice());
+    }
+    B256::new(*hasher.finalize().as_bytes())
+}
+
+/// A scheme's root of an empty trie.
+pub(crate) fn empty_root(scheme: SchemeKind) -> B256 {
+    use bristlecone_trie::Scheme;
+    match scheme {
+        SchemeKind::Ethereum => crate::Ethereum::empty_root(),
+        SchemeKind::Blake3 => crate::Blake3::empty_root(),
+    }
+}
+
+/// A number that grows and is read by anybody; `u64::MAX` stands for none.
+#[derive(Debug)]
+pub(crate) struct Latest(AtomicU64);
+
+impl Latest {
+    pub(crate) fn new(value: Option<u64>) -> Self {
+        Self(AtomicU64::new(value.unwrap_or(u64::MAX)))
+    }
+
+    pub(crate) fn get(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|value| *value != u64::MAX)
+    }
+
+    pub(crate) fn set(&self, value: u64) {
+        self.0.store(value, Ordering::Release);
+    }
+}

@@ -1,0 +1,455 @@
+//! The store: opening, committing, finding versions, closing.
+
+use std::ops::RangeBounds;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SendError, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::JoinHandle;
+
+use bristlecone_delta::{LoggedBatch, Stamp, decode_ops};
+use bristlecone_trie::{B256, Shape};
+
+use crate::batch::{CODE, Prepared};
+use crate::catalog::Catalog;
+use crate::event::Event;
+use crate::graph::Graph;
+use crate::history::sealed_roots;
+use crate::options::{KeyMode, Namespace, SchemeKind, decode_config, encode_config};
+use crate::pipeline::apply::{Identity, apply};
+use crate::pipeline::log::LogMessage;
+use crate::pipeline::root::RootMessage;
+use crate::pipeline::{Core, lock, log, root, seal};
+use crate::reference::Reference;
+use crate::state::{SpaceState, VersionState, store_root};
+use crate::{Batch, Commit, Error, Options, Result, Snapshot};
+
+/// What is known of a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VersionInfo {
+    /// Its number.
+    pub version: u64,
+    /// The commit that it points to.
+    pub stamp: Stamp,
+    /// The store's root, if it was computed.
+    pub root: Option<B256>,
+    /// Whether it survives a power cut.
+    pub durable: bool,
+    /// Whether it is part of the durable trie.
+    pub sealed: bool,
+}
+
+/// An open store. Clones are the same store; it closes when the last clone, commit and snapshot is gone, or by [`close`](Self::close).
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("dir", &self.inner.dir).finish_non_exhaustive()
+    }
+}
+
+/// One who commits at a time.
+struct Committer {
+    opening: u32,
+    counter: u64,
+    next_version: u64,
+    latest: Option<Arc<VersionState>>,
+}
+
+struct Threads {
+    to_log: Sender<LogMessage>,
+    to_root: Sender<RootMessage>,
+    log: JoinHandle<Result<()>>,
+    root: JoinHandle<()>,
+    seal: JoinHandle<Catalog>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) core: Arc<Core>,
+    dir: PathBuf,
+    committer: Mutex<Committer>,
+    threads: Mutex<Option<Threads>>,
+    to_root: Sender<RootMessage>,
+    to_log: Sender<LogMessage>,
+    lock: Mutex<Option<Box<dyn Send + Sync>>>,
+}
+
+impl Store {
+    /// Opens the store in `dir` with the default options, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// See [`Options::open`].
+    pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
+        Options::new().open(dir)
+    }
+
+    pub(crate) fn open_with(options: &Options, dir: &Path) -> Result<Self> {
+        let wanted =
+            options.namespaces.clone().unwrap_or_else(|| vec![Namespace::accounts(SchemeKind::Ethereum)]);
+        let create = options.create.then(|| -> Result<_> {
+            let config = encode_config(options.first_version, &wanted);
+            Ok(bristlecone_delta::Create { id: random_id(dir)?, config })
+        });
+        let delta = bristlecone_delta::Options {
+            create: create.transpose()?,
+            segment_bytes: options.segment_bytes,
+            log_bytes: options.log_bytes,
+            ..Default::default()
+        };
+        let mut opened = bristlecone_delta::open(options.vfs.clone(), dir, &delta)?;
+        let damaged = || Error::Damaged { what: format!("the configuration of {}", dir.display()) };
+        let (first_version, mut namespaces) = decode_config(&opened.identity.config).ok_or_else(damaged)?;
+        if options.namespaces.as_ref().is_some_and(|asked| *asked != namespaces) {
+            let list = |namespaces: &[Namespace]| {
+                namespaces.iter().map(Namespace::describe).collect::<Vec<_>>().join(", ")
+            };
+            return Err(Error::ConfigMismatch {
+                dir: dir.to_owned(),
+                found: list(&namespaces),
+                asked: list(&wanted),
+            });
+        }
+        namespaces.push(Namespace {
+            name: CODE.into(),
+            scheme: SchemeKind::Blake3,
+            shape: Shape::Flat,
+            keys: KeyMode::Raw,
+        });
+        let last_seal = opened.last_seal.as_ref().map(|(sealed, _)| sealed.locator());
+        let (catalog, runs) = Catalog::open(options.vfs.clone(), dir, &opened.segments, last_seal)?;
+        let core = Arc::new(Core::new(Graph::new(opened.segments.clone()), namespaces, runs, options));
+        let mut committer = Committer {
+            opening: opened.opening,
+            counter: 0,
+            next_version: core.runs.last_version().map_or(first_version, |last| last + 1),
+            latest: None,
+        };
+        committer.latest = sealed_state(&core)?;
+        let states = replay(&core, &mut committer, &opened.tail, &opened.roots)?;
+        let no_writer = || Error::Internal("opened for writing without a writer");
+        let writer = opened.writer.take().ok_or_else(no_writer)?;
+        let log_writer = opened.log.take().ok_or_else(no_writer)?;
+        let (to_log, log_rx) = channel();
+        let (to_root, root_rx) = channel();
+        let (to_seal, seal_rx) = channel();
+        for state in states {
+            let _ = to_root.send(RootMessage::Commit(state));
+        }
+        let spawn = |name: &str| std::thread::Builder::new().name(format!("bristlecone-{name}"));
+        let io = |source: std::io::Error| Error::Io {
+            op: "start a thread for",
+            path: dir.to_owned(),
+            source: Arc::new(source),
+        };
+        let shared = core.clone();
+        let log_thread = spawn("log").spawn(move || log::run(&shared, log_writer, &log_rx)).map_err(io)?;
+        let (shared, log_tx) = (core.clone(), to_log.clone());
+        let root_thread =
+            spawn("root").spawn(move || root::run(&shared, &root_rx, &log_tx, &to_seal)).map_err(io)?;
+        let (shared, log_tx) = (core.clone(), to_log.clone());
+        let seal_thread = spawn("seal")
+            .spawn(move || seal::run(&shared, writer, catalog, &seal_rx, &log_tx))
+            .map_err(io)?;
+        let threads = Threads {
+            to_log: to_log.clone(),
+            to_root: to_root.clone(),
+            log: log_thread,
+            root: root_thread,
+            seal: seal_thread,
+        };
+        Ok(Self {
+            inner: Arc::new(Inner {
+                core,
+                dir: dir.to_owned(),
+                committer: Mutex::new(committer),
+                threads: Mutex::new(Some(threads)),
+                to_root,
+                to_log,
+                lock: Mutex::new(opened.lock.take()),
+            }),
+        })
+    }
+
+    /// Makes `batch` the next version. When this returns the version is visible; the handle waits for the rest.
+    ///
+    /// Cost: in proportion to the batch. Commits from several threads come one after the other.
+    ///
+    /// # Errors
+    ///
+    /// The batch does not fit (nothing was committed), the store is poisoned or closed, or too much waits to be
+    /// sealed and the options ask for a refusal.
+    pub fn commit(&self, batch: Batch) -> Result<Commit> {
+        let inner = &self.inner;
+        let prepared = batch.prepare(&inner.core.namespaces)?;
+        inner.core.wait_for_room(|| inner.tell_root(RootMessage::Cut))?;
+        let mut committer = lock(&inner.committer);
+        if lock(&inner.threads).is_none() {
+            return Err(Error::Closed);
+        }
+        let stamp = Stamp::new(committer.opening, committer.counter + 1)
+            .ok_or(Error::Internal("the stamps of this opening are used up"))?;
+        let identity = Identity { version: committer.next_version, stamp };
+        let state = apply(&inner.core, committer.latest.as_deref(), identity, prepared)?;
+        committer.counter += 1;
+        committer.next_version += 1;
+        committer.latest = Some(state.clone());
+        let _ = inner.to_log.send(LogMessage::Commit(state.clone()));
+        inner.tell_root(RootMessage::Commit(state.clone()));
+        drop(committer);
+        Ok(Commit { inner: inner.clone(), state })
+    }
+
+    /// A snapshot of the latest visible version.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoVersion`] in an empty store.
+    pub fn latest(&self) -> Result<Snapshot> {
+        Inner::latest(&self.inner)
+    }
+
+    /// The number of the latest visible version.
+    pub fn latest_version(&self) -> Option<u64> {
+        self.inner.core.versions.range().map(|range| *range.end())
+    }
+
+    /// The number of the latest version that survives a power cut.
+    pub fn latest_durable(&self) -> Option<u64> {
+        self.inner.core.latest_durable.get()
+    }
+
+    /// The number of the latest version that is part of the durable trie.
+    pub fn latest_sealed(&self) -> Option<u64> {
+        self.inner.core.latest_sealed.get()
+    }
+
+    /// A snapshot of `version`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::VersionNotKept`], [`Error::NoVersion`].
+    pub fn at(&self, version: u64) -> Result<Snapshot> {
+        Inner::at(&self.inner, version)
+    }
+
+    /// All kept versions, oldest first.
+    pub fn versions(&self) -> Vec<VersionInfo> {
+        self.versions_in(..)
+    }
+
+    /// The kept versions in `range`, oldest first.
+    pub fn versions_in(&self, range: impl RangeBounds<u64>) -> Vec<VersionInfo> {
+        let core = &self.inner.core;
+        let mut out: Vec<VersionInfo> = Vec::new();
+        for run in core.runs.iter() {
+            out.extend(run.seal.versions.iter().filter(|v| range.contains(&v.version)).map(|sealed| {
+                VersionInfo {
+                    version: sealed.version,
+                    stamp: sealed.stamp,
+                    root: sealed.root,
+                    durable: true,
+                    sealed: true,
+                }
+            }));
+        }
+        let sealed = out.last().map(|info| info.stamp).max(core.runs.last().map(|run| run.end));
+        for (version, _) in core.versions.published() {
+            let Some(lease) = core.versions.lease(version).filter(|_| range.contains(&version)) else {
+                continue;
+            };
+            if sealed.is_none_or(|sealed| lease.stamp > sealed) {
+                out.push(VersionInfo {
+                    version,
+                    stamp: lease.stamp,
+                    root: lease.root.get().and_then(Result::ok),
+                    durable: lease.durable.get().is_some_and(|durable| durable.is_ok()),
+                    sealed: false,
+                });
+            }
+        }
+        out
+    }
+
+    /// The namespaces of the store.
+    pub fn namespaces(&self) -> &[Namespace] {
+        self.inner.core.user_namespaces()
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.inner.dir
+    }
+
+    /// Waits until everything that was committed before is durable, has the root of its last version, and is sealed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`].
+    pub fn flush(&self) -> Result<()> {
+        self.inner.flush()
+    }
+
+    /// Flushes and marks a clean end, so that the next opening has nothing to do. Snapshots that are still around go on reading;
+    /// commits get [`Error::Closed`]. Dropping the last handle does the same, but tells nobody of an error.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`], or the error of the last write.
+    pub fn close(self) -> Result<()> {
+        self.inner.close()
+    }
+}
+
+/// 16 bytes that no other store has: time, process and place, hashed.
+fn random_id(dir: &Path) -> Result<[u8; 16]> {
+    let mut hasher = blake3::Hasher::new_derive_key("bristlecone store id v1");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    hasher.update(&now.as_nanos().to_le_bytes());
+    hasher.update(&std::process::id().to_le_bytes());
+    hasher.update(dir.as_os_str().as_encoded_bytes());
+    let unique = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0u64);
+    hasher.update(&unique.to_le_bytes());
+    let mut id = [0; 16];
+    hasher.finalize_xof().fill(&mut id);
+    Ok(id)
+}
+
+/// Publishes the last sealed version, whose pages are all stored.
+fn sealed_state(core: &Core) -> Result<Option<Arc<VersionState>>> {
+    let Some(run) = core.runs.last() else { return Ok(None) };
+    let at = run.seal.versions.len().saturating_sub(1);
+    let Some(version) = run.seal.versions.last() else { return Ok(None) };
+    let mut spaces = Vec::new();
+    let mut roots = Vec::new();
+    for (index, space) in run.seal.namespaces.iter().enumerate() {
+        let hash = OnceLock::new();
+        let root = sealed_roots(run, at, index).unwrap_or(space.root_node);
+        let _ = hash.set(root);
+        roots.push(root);
+        let word = space.root_page.map(|locator| Reference::Stored(locator).word());
+        spaces.push(SpaceState { root: word, hash: Arc::new(hash) });
+    }
+    if spaces.len() != core.namespaces.len() {
+        return Err(Error::Damaged { what: "the last seal, with another number of namespaces,".into() });
+    }
+    let users = core.user_namespaces();
+    let root = store_root(users, roots.get(..users.len()).unwrap_or_default());
+    let state = Arc::new(VersionState {
+        version: version.version,
+        stamp: version.stamp,
+        parent: version.parent,
+        spaces,
+        batch: Vec::new(),
+        changed: 0,
+        durable: Arc::new(Event::done(())),
+        root: Arc::new(Event::done(root)),
+        sealed: Arc::new(Event::done(())),
+        logged: OnceLock::new(),
+    });
+    core.versions.publish(state.version, state.stamp.word(), state.clone())?;
+    Ok(Some(state))
+}
+
+/// Applies the logged commits that no seal covers, under the versions and stamps they had.
+fn replay(
+    core: &Core,
+    committer: &mut Committer,
+    tail: &[LoggedBatch],
+    roots: &[(Stamp, B256)],
+) -> Result<Vec<Arc<VersionState>>> {
+    let mut states = Vec::with_capacity(tail.len());
+    for logged in tail {
+        let damaged =
+            |what: &str| Error::Damaged { what: format!("the logged commit {} ({what})", logged.version) };
+        if logged.version != committer.next_version
+            || logged.parent != committer.latest.as_ref().map(|s| s.stamp)
+        {
+            return Err(damaged("it does not follow the one before"));
+        }
+        let ops = decode_ops(&logged.payload)?;
+        if ops.iter().any(|(at, _)| usize::from(*at) >= core.namespaces.len()) {
+            return Err(damaged("an unknown namespace"));
+        }
+        let prepared = ops.iter().map(|(at, ops)| (*at, Prepared::from_ops(ops))).collect();
+        let identity = Identity { version: logged.version, stamp: logged.stamp };
+        let state = apply(core, committer.latest.as_deref(), identity, prepared)?;
+        let _ = state.logged.set(logged.end);
+        state.durable.set(Ok(()));
+        core.latest_durable.set(state.version);
+        if let Some((_, known)) = roots.iter().rev().find(|(stamp, _)| *stamp == logged.stamp) {
+            // It was computed once: what is computed now must be the same.
+            let root = root::compute(core, &state)?;
+            if root != *known {
+                return Err(damaged("its root is not the one that was logged"));
+            }
+            state.root.set(Ok(root));
+        }
+        committer.next_version = logged.version + 1;
+        committer.latest = Some(state.clone());
+        states.push(state);
+    }
+    Ok(states)
+}
+
+impl Inner {
+    pub(crate) fn tell_root(&self, message: RootMessage) {
+        if let Err(SendError(RootMessage::Want(state))) = self.to_root.send(message) {
+            state.root.set(Err(Error::Closed));
+        }
+    }
+
+    pub(crate) fn latest(inner: &Arc<Self>) -> Result<Snapshot> {
+        let lease = inner.core.versions.latest().ok_or(Error::NoVersion)?;
+        Ok(Snapshot::in_memory(inner.clone(), lease))
+    }
+
+    pub(crate) fn at(inner: &Arc<Self>, version: u64) -> Result<Snapshot> {
+        // A version is found in memory until it is sealed, and in the log from then on; it is never in neither.
+        if let Some(lease) = inner.core.versions.lease(version) {
+            return Ok(Snapshot::in_memory(inner.clone(), lease));
+        }
+        if let Some((run, at)) = inner.core.runs.find(version) {
+            return Ok(Snapshot::sealed(inner.clone(), run, at));
+        }
+        let range = inner.core.versions.range().ok_or(Error::NoVersion)?;
+        let first = inner.core.runs.first_version().unwrap_or(*range.start());
+        Err(Error::VersionNotKept { version, first, last: *range.end() })
+    }
+
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.core.check_alive()?;
+        if lock(&self.threads).is_none() {
+            return Err(Error::Closed);
+        }
+        let done = Arc::new(Event::new());
+        self.tell_root(RootMessage::Flush(done.clone()));
+        done.wait()
+    }
+
+    /// Ends the threads one after the other, each with nothing left to do.
+    pub(crate) fn close(&self) -> Result<()> {
+        let committer = lock(&self.committer);
+        let Some(threads) = lock(&self.threads).take() else { return Ok(()) };
+        drop(committer);
+        let panicked = Error::Internal("a thread of the store panicked");
+        let _ = threads.to_root.send(RootMessage::Close);
+        let root = threads.root.join().map_err(|_| panicked.clone());
+        let catalog = threads.seal.join().map_err(|_| panicked.clone());
+        let _ = threads.to_log.send(LogMessage::Close);
+        let log = threads.log.join().map_err(|_| panicked);
+        let catalog = catalog.and_then(Catalog::close);
+        *lock(&self.lock) = None;
+        root.and(catalog).and(log?)
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::error!(%error, "the store could not be closed cleanly");
+        }
+    }
+}
