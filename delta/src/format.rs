@@ -130,3 +130,120 @@ pub mod record_kind {
     /// The end of a run.
     pub const SEAL: u8 = 4;
 }
+
+/// A run table before its ends.
+pub const TABLE_HEAD_FIELDS: [(&str, usize); 3] = [("kind", 1), ("operations", 4), ("newest stamp", 8)];
+/// Bytes of it.
+pub const TABLE_HEAD_BYTES: usize = total(&TABLE_HEAD_FIELDS);
+
+/// A base page before its prints.
+pub const BASE_HEAD_FIELDS: [(&str, usize); 5] =
+    [("kind", 1), ("flags", 1), ("entries", 2), ("depth", 2), ("newest stamp", 8)];
+/// Bytes of it.
+pub const BASE_HEAD_BYTES: usize = total(&BASE_HEAD_FIELDS);
+/// Bytes of a print: the first four nibbles after the stem.
+pub const PRINT_BYTES: usize = 2;
+
+/// Flags of a base and of a delta.
+pub mod page_flag {
+    /// Ends have four bytes instead of two.
+    pub const WIDE_ENDS: u8 = 1;
+    /// Delta: positions have two bytes instead of one.
+    pub const WIDE_POSITIONS: u8 = 2;
+    /// Delta: the record before it is the base.
+    pub const FIRST: u8 = 4;
+}
+
+/// The first byte of an entry of a base, and of an operation of a delta.
+pub mod entry_kind {
+    /// A value.
+    pub const LEAF: u8 = 0;
+    /// An account.
+    pub const ACCOUNT: u8 = 1;
+    /// Another page.
+    pub const CHILD: u8 = 2;
+    /// Delta: there is nothing any more.
+    pub const REMOVED: u8 = 3;
+    /// The bits of the kinds above.
+    pub const MASK: u8 = 0x0f;
+    /// Added where the path runs through an account of the same page.
+    pub const BELOW: u8 = 0x10;
+    /// Added to `REMOVED` where another page is what is gone.
+    pub const WAS_CHILD: u8 = 0x20;
+}
+
+/// Nibbles of an account's key: what lies deeper is storage.
+pub const ACCOUNT_NIBBLES: usize = 64;
+/// Bytes of an account's key.
+pub const ACCOUNT_KEY_BYTES: usize = ACCOUNT_NIBBLES / 2;
+
+const _: () = assert!(TABLE_HEAD_BYTES == 13);
+const _: () = assert!(BASE_HEAD_BYTES == 14);
+const _: () = assert!(ACCOUNT_KEY_BYTES == bristlecone_trie::page::ACCOUNT_BYTES);
+const _: () = assert!(MAX_KEY_BYTES == bristlecone_trie::path::MAX_KEY_BYTES);
+
+/// First bytes of a log file.
+pub const LOG_MAGIC: [u8; 8] = *b"BRCLLOG\0";
+/// The header of a log file.
+pub const LOG_HEADER_FIELDS: [(&str, usize); 14] = [
+    ("magic", 8),
+    ("format version", 4),
+    ("flags", 4),
+    ("store id", STORE_ID_BYTES),
+    ("file number", 8),
+    ("opening", 4),
+    ("sealed segment", 4),
+    ("sealed end", 8),
+    ("sealed checksum", 8),
+    ("predecessor file", 8),
+    ("predecessor end", 8),
+    ("first sequence", 8),
+    ("predecessor checksum", 8),
+    ("durable end", 8),
+];
+/// Bytes of it; a checksum follows.
+pub const LOG_HEADER_BYTES: usize = total(&LOG_HEADER_FIELDS);
+/// Where the first record of a log file starts.
+pub const FIRST_LOG_RECORD: u64 = 512;
+/// Flag of a log file: it begins anew with all that was not sealed, and no older file counts.
+pub const LOG_RESTART: u32 = 1;
+
+/// First bytes of a record of the batch log.
+pub const LOG_RECORD_MAGIC: [u8; 4] = *b"BLOG";
+/// The header of a record of the batch log; its payload and a checksum of both follow.
+pub const LOG_RECORD_FIELDS: [(&str, usize); 9] = [
+    ("magic", 4),
+    ("payload length", 4),
+    ("sequence", 8),
+    ("synced sequence", 8),
+    ("predecessor checksum", 8),
+    ("opening", 4),
+    ("kind", 1),
+    ("zero", 3),
+    ("header checksum", CHECKSUM_BYTES),
+];
+/// Bytes of it.
+pub const LOG_RECORD_HEAD_BYTES: usize = total(&LOG_RECORD_FIELDS);
+/// Records of the batch log start at multiples of this.
+pub const LOG_ALIGN: u64 = 8;
+
+/// The kinds of records of the batch log.
+pub mod log_kind {
+    /// A commit.
+    pub const BATCH: u8 = 1;
+    /// A root that was computed.
+    pub const ROOT: u8 = 2;
+    /// The store was opened.
+    pub const OPENING: u8 = 3;
+    /// The store was closed.
+    pub const CLOSED: u8 = 4;
+    /// The log goes on in another file.
+    pub const ROTATE: u8 = 5;
+    /// A seal is durable.
+    pub const SEALED: u8 = 6;
+}
+
+const _: () = assert!(LOG_HEADER_BYTES == 104);
+const _: () = assert!(((LOG_HEADER_BYTES + CHECKSUM_BYTES) as u64) <= FIRST_LOG_RECORD);
+const _: () = assert!(LOG_RECORD_HEAD_BYTES == 48);
+const _: () = assert!(FIRST_LOG_RECORD.is_multiple_of(LOG_ALIGN));

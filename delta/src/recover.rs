@@ -1,11 +1,26 @@
 //! Opening a store: what is there, what of it counts, and what is repaired first.
-use std::path::Path;
+//!
+//! The files alone say what happened. What they say may be in the page cache only: an fsync that failed leaves data behind that
+//! reads well until power goes. So after anything but a clean close, whatever is not known to be durable is written once more, into new
+//! files: the last segment, unless the log tells that its last seal had been synced, and the log after the last seal.
+//! A stop in the midst of that leaves the old files as they were, or the new ones in their place.
+
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bristlecone_trie::B256;
 
-use crate::vfs::Vfs;
-use crate::{Log, LogPosition, Result, Seal, Sealed, SegmentWriter, Segments, Stamp};
+use crate::checksum::Checker;
+use crate::error::At;
+use crate::format::{FIRST_LOG_RECORD, MAX_OPENING};
+use crate::identity::{self, Create, Identity};
+use crate::log::{
+    Chain, FoundLogs, Log, LogContext, LogHeader, LogPosition, Record, drop_surplus, log_path, new_file,
+    put_record, set_free,
+};
+use crate::segment::{Scan, SegmentWriter, WriterState, scan};
+use crate::vfs::{OpenMode, Vfs, VfsFile};
+use crate::{Error, Result, Seal, Sealed, SegmentEnd, Segments, Stamp};
 
 /// How to open.
 #[derive(Clone, Debug)]
@@ -26,26 +41,6 @@ impl Default for Options {
     fn default() -> Self {
         Self { create: None, read_only: false, segment_bytes: 64 << 20, log_bytes: 16 << 20, max_deltas: 8 }
     }
-}
-
-/// What a new store is made with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Create {
-    /// Random bytes that tell this store from all others.
-    pub id: [u8; 16],
-    /// The caller's configuration, kept for good; up to 64 KiB.
-    pub config: Vec<u8>,
-}
-
-/// What a store is, for good.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// The format version it was made with.
-    pub format: u32,
-    /// Random bytes that tell this store from all others.
-    pub id: [u8; 16],
-    /// The caller's configuration.
-    pub config: Vec<u8>,
 }
 
 /// A commit that was logged and not sealed.
@@ -78,7 +73,7 @@ pub struct Opened {
     pub log: Option<Log>,
     /// The last seal, and where it is.
     pub last_seal: Option<(Sealed, Seal)>,
-    /// The commits after it, oldest first. All of them are durable.
+    /// The commits after it, oldest first. All of them are durable (with `read_only`: were found).
     pub tail: Vec<LoggedBatch>,
     /// Roots that were logged after it, oldest first.
     pub roots: Vec<(Stamp, B256)>,
@@ -88,16 +83,273 @@ pub struct Opened {
     pub lock: Option<Box<dyn Send + Sync>>,
 }
 
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened")
+            .field("identity", &self.identity)
+            .field("opening", &self.opening)
+            .field("last_seal", &self.last_seal)
+            .field("tail", &self.tail.len())
+            .field("clean", &self.clean)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Opens the store in `dir`, after whatever stop. What is found is exactly a prefix of the commits, with every synced one in it; and it is
 /// durable before this returns. Takes the exclusive lock.
 ///
-/// After a clean close this costs a read of every group's header; otherwise also a copy of the last segment and of the
-/// unsealed log.
+/// After a clean close this costs a read of every group's header; otherwise also a copy of the unsealed log, and of the last segment
+/// where its last seal is not known to be durable.
 ///
 /// # Errors
 /// `NotAStore`, `NewerFormat`, `Locked`: nothing was changed. `Corrupt` where bytes that were durable are
 /// not what was written. `Io`.
 pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> {
-    let _ = (vfs, dir, options);
-    todo!()
+    let (identity, lock) = settle_identity(&*vfs, dir, options)?;
+    let (segments_dir, log_dir) = (dir.join("segments"), dir.join("log"));
+    if !options.read_only {
+        for part in [&segments_dir, &log_dir] {
+            vfs.create_dir_all(part).at("create", part)?;
+        }
+        vfs.sync_dir(dir).at("sync", dir)?;
+    }
+    let mode = if options.read_only { OpenMode::Read } else { OpenMode::Write };
+    let checker = Checker::new(&identity.id);
+    let mut context = LogContext {
+        vfs: Arc::clone(&vfs),
+        dir: log_dir,
+        id: identity.id,
+        checker: checker.clone(),
+        log_bytes: options.log_bytes,
+        opening: 0,
+    };
+    let logs = FoundLogs::read(&context, mode)?;
+    let mut found = scan(&*vfs, &segments_dir, &identity.id, &checker, mode)?;
+    let clean = settle_segments(&mut found, &logs, &context, options)?;
+
+    let (end, newest, last_record, scan_opening) =
+        (found.end(), found.newest(), found.last_record(), found.opening);
+    let segments = Arc::new(found.publish(checker.clone())?);
+    let last_seal = match last_record {
+        Some(locator) => {
+            let seal = segments.seal(locator)?;
+            Some((Sealed { locator, end, log_position: seal.log_position }, seal))
+        }
+        None => None,
+    };
+    let sealed_to = last_seal.as_ref().map(|(sealed, _)| sealed.log_position);
+    let chain = logs.chain(sealed_to, &end, &context.dir, &checker)?;
+    let tail = Tail::of(chain.as_ref())?;
+    let last_opening =
+        scan_opening.max(logs.opening()).max(last_seal.as_ref().map_or(0, |(_, seal)| seal.opening));
+    let mut opened = Opened {
+        identity,
+        opening: last_opening,
+        segments: Arc::clone(&segments),
+        writer: None,
+        log: None,
+        last_seal,
+        tail: tail.batches,
+        roots: tail.roots,
+        clean,
+        lock,
+    };
+    if options.read_only {
+        return Ok(opened);
+    }
+    context.opening = last_opening + 1;
+    crate::codec::at_most("the number of openings", context.opening as usize, MAX_OPENING as usize)?;
+    opened.opening = context.opening;
+    let log = match chain.filter(|_| clean) {
+        Some(chain) => Continued::resume(&context, &logs, &chain, end)?,
+        None => Continued::restart(&context, &logs, sealed_to, end, &tail.order, &mut opened)?,
+    };
+    drop(logs); // The log's bytes are mapped by it, and will now be written to.
+    opened.log = Some(log.open(context)?);
+    let state = WriterState {
+        vfs,
+        dir: segments_dir,
+        id: opened.identity.id,
+        segment_bytes: options.segment_bytes,
+        max_deltas: options.max_deltas,
+        newest: newest.0,
+        next_record: newest.1,
+        end,
+    };
+    opened.writer = Some(SegmentWriter::new(segments, state));
+    Ok(opened)
+}
+
+/// Reads or makes the identity, and takes the lock. Before the lock is taken nothing is written but a missing directory.
+fn settle_identity(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    options: &Options,
+) -> Result<(Identity, Option<Box<dyn Send + Sync>>)> {
+    let found = identity::read(vfs, dir)?;
+    let absent = || Error::NotAStore { path: dir.to_owned(), what: "it has no identity file" };
+    if options.read_only {
+        return Ok((found.ok_or_else(absent)?, None));
+    }
+    if found.is_none() {
+        if options.create.is_none() {
+            return Err(absent());
+        }
+        identity::may_create(vfs, dir)?;
+        vfs.create_dir_all(dir).at("create", dir)?;
+    }
+    let path = dir.join("lock");
+    let lock = vfs.lock(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { path },
+        _ => Error::Io { op: "lock", path, source },
+    })?;
+    // Somebody else may have made it in between.
+    let identity = match (identity::read(vfs, dir)?, &options.create) {
+        (Some(identity), _) => identity,
+        (None, Some(create)) => identity::create(vfs, dir, create)?,
+        (None, None) => return Err(absent()),
+    };
+    Ok((identity, Some(lock)))
+}
+
+/// Finds out which groups count, and makes them durable where that is in doubt. Says whether the store was closed cleanly.
+fn settle_segments(
+    found: &mut Scan,
+    logs: &FoundLogs,
+    context: &LogContext,
+    options: &Options,
+) -> Result<bool> {
+    let mark = logs.sealed()?;
+    let proven = mark == found.end();
+    let clean = proven && logs.closed_at(&mark)?;
+    if !clean {
+        found.settle_tail(proven, &context.checker)?;
+    }
+    if mark != found.end() && !found.end().is_after(&mark) {
+        let (path, offset) = found.place_of_end();
+        return Err(Error::corrupt(&path, offset, "a group that was durable is not there"));
+    }
+    if !proven && !options.read_only {
+        found.copy_tail(&*context.vfs, options.segment_bytes)?;
+    }
+    Ok(clean)
+}
+
+/// What the log holds after the last seal.
+#[derive(Default)]
+struct Tail<'l> {
+    batches: Vec<LoggedBatch>,
+    roots: Vec<(Stamp, B256)>,
+    /// All of it as it was logged.
+    order: Vec<Record<'l>>,
+}
+
+impl<'l> Tail<'l> {
+    fn of(chain: Option<&Chain<'l>>) -> Result<Self> {
+        let mut tail = Self::default();
+        for (log, found) in chain.iter().flat_map(|chain| &chain.records) {
+            let record = log.decode(found)?;
+            match record {
+                Record::Batch { version, stamp, parent, payload } => {
+                    tail.batches.push(LoggedBatch {
+                        version,
+                        stamp,
+                        parent,
+                        payload: payload.to_vec(),
+                        end: found.end,
+                    });
+                }
+                Record::Root { stamp, root } => tail.roots.push((stamp, root)),
+                _ => continue,
+            }
+            tail.order.push(record);
+        }
+        Ok(tail)
+    }
+}
+
+/// Where the log goes on.
+struct Continued {
+    file: Arc<dyn VfsFile>,
+    at: LogPosition,
+    live: Vec<(u64, u64)>,
+    sealed: (SegmentEnd, LogPosition),
+    free: Vec<PathBuf>,
+    /// Whether the opening is in the log already.
+    opened: bool,
+}
+
+impl Continued {
+    /// After a clean close: behind its last record.
+    fn resume(context: &LogContext, logs: &FoundLogs, chain: &Chain<'_>, end: SegmentEnd) -> Result<Self> {
+        let number = chain.end.file;
+        let missing = Error::corrupt(&log_path(&context.dir, number), 0, "a log file is missing");
+        let file = Arc::clone(&logs.get(number).ok_or(missing)?.file);
+        let others = logs.numbers().filter(|number| chain.files.iter().all(|(used, _)| used != number));
+        let free = set_all_free(context, others, logs.free.clone())?;
+        let live = chain.files.clone();
+        Ok(Self { file, at: chain.end, live, sealed: (end, chain.start), free, opened: false })
+    }
+
+    /// After any other stop: in a new file, which begins with all that is not sealed. Older files no longer count.
+    fn restart(
+        context: &LogContext,
+        logs: &FoundLogs,
+        sealed_to: Option<LogPosition>,
+        end: SegmentEnd,
+        order: &[Record<'_>],
+        opened: &mut Opened,
+    ) -> Result<Self> {
+        let sealed_to = sealed_to.unwrap_or_default();
+        let number = logs.numbers().next_back().unwrap_or(0).max(sealed_to.file) + 1;
+        let sequence = logs.last_sequence().max(sealed_to.sequence);
+        let predecessor = LogPosition { sequence, ..LogPosition::default() };
+        let mut header = LogHeader {
+            number,
+            opening: context.opening,
+            restart: true,
+            sealed: end,
+            predecessor,
+            durable_end: FIRST_LOG_RECORD,
+        };
+        let first = header.first();
+        let mut at = first;
+        let mut bytes = Vec::new();
+        let mut batches = opened.tail.iter_mut();
+        for record in order.iter().chain([&Record::Opening { sealed: end }]) {
+            at = put_record(record, &at, sequence, context.opening, &context.checker, &mut bytes);
+            if matches!(record, Record::Batch { .. })
+                && let Some(batch) = batches.next()
+            {
+                batch.end = at;
+            }
+        }
+        header.durable_end = at.offset;
+        let file = new_file(context, &header, &bytes, None)?;
+        let free = set_all_free(context, logs.numbers(), logs.free.clone())?;
+        Ok(Self { file, at, live: vec![(number, at.offset)], sealed: (end, first), free, opened: true })
+    }
+
+    /// The log, ready for the stamps of this opening.
+    fn open(self, context: LogContext) -> Result<Log> {
+        let mut log = Log::resume(context, self.file, self.at, self.live, self.sealed, self.free);
+        if !self.opened {
+            log.open()?;
+        }
+        Ok(log)
+    }
+}
+
+/// Takes log files out of use for good, and removes those that are too many.
+fn set_all_free(
+    context: &LogContext,
+    numbers: impl Iterator<Item = u64>,
+    mut free: Vec<PathBuf>,
+) -> Result<Vec<PathBuf>> {
+    for number in numbers {
+        free.push(set_free(context, number)?);
+    }
+    context.vfs.sync_dir(&context.dir).at("sync", &context.dir)?;
+    drop_surplus(context, &mut free)?;
+    Ok(free)
 }

@@ -227,7 +227,11 @@ pub(crate) mod tests {
             opening: 2,
             versions: vec![version(0, None), version(1, Some(B256::repeat_byte(9)))],
             namespaces: vec![
-                SealedNamespace { root_page: Locator::new(1, 2), root_node: B256::repeat_byte(3), table: None },
+                SealedNamespace {
+                    root_page: Locator::new(1, 2),
+                    root_node: B256::repeat_byte(3),
+                    table: None,
+                },
                 SealedNamespace { root_page: None, root_node: B256::ZERO, table: Locator::new(1, 7) },
             ],
             log_position: LogPosition { file: 1, offset: 2, sequence: 3, checksum: 4 },

@@ -1,7 +1,19 @@
 //! The run table: operations of a run that its end state does not show.
+//!
+//! ```text
+//! kind u8 = 3 | operations u32 | newest stamp u64
+//! ends u32 × operations: where each one's bytes end, counted from the start of the first
+//! operation…   key length varint | key | newest stamp − stamp varint | change
+//! ```
+
+use std::cmp::Ordering;
+
 use bristlecone_trie::Change;
 
-use crate::{GroupWriter, Locator, Result, Segments, Stamp};
+use crate::change::{put_change, put_key, read_change, read_key};
+use crate::codec::{Bad, Reader, at_most, put_varint};
+use crate::format::{MAX_RECORD_BYTES, TABLE_HEAD_BYTES, record_kind};
+use crate::{Error, GroupWriter, Locator, Result, Segments, Stamp};
 
 /// One operation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,8 +22,31 @@ pub struct TableOp<'a> {
     pub key: &'a [u8],
     /// The commit.
     pub stamp: Stamp,
-    /// What it did.
+    /// What it did. A deleted account reads back with `wipe` set.
     pub change: Change<'a>,
+}
+
+pub(crate) fn encode(ops: &[TableOp<'_>]) -> Result<Vec<u8>> {
+    at_most("a run table's count", ops.len(), MAX_RECORD_BYTES / 8)?;
+    if !ops.is_sorted_by(|a, b| (a.key, a.stamp) < (b.key, b.stamp)) {
+        return Err(Error::Invalid { what: "a run table out of order" });
+    }
+    let newest = ops.iter().map(|op| op.stamp.word()).max().unwrap_or(0);
+    let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(ops.len() * 4));
+    for op in ops {
+        put_key(op.key, &mut bytes)?;
+        put_varint(newest - op.stamp.word(), &mut bytes);
+        put_change(&op.change, &mut bytes)?;
+        at_most("a run table", bytes.len(), MAX_RECORD_BYTES)?;
+        ends.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+    }
+    let mut out = Vec::with_capacity(TABLE_HEAD_BYTES + ends.len() + bytes.len());
+    out.push(record_kind::TABLE);
+    out.extend_from_slice(&(ops.len() as u32).to_le_bytes());
+    out.extend_from_slice(&newest.to_le_bytes());
+    out.append(&mut ends);
+    out.append(&mut bytes);
+    Ok(out)
 }
 
 impl GroupWriter<'_> {
@@ -20,44 +55,149 @@ impl GroupWriter<'_> {
     /// # Errors
     /// `Invalid` where the order does not hold, `TooLarge`, `Io`.
     pub fn put_table(&mut self, ops: &[TableOp<'_>]) -> Result<Locator> {
-        let _ = ops;
-        todo!()
+        self.put_record(&encode(ops)?)
     }
 }
 
 /// A run table, read in place.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Table<'a> {
-    _bytes: &'a [u8],
+    segments: &'a Segments,
+    locator: Locator,
+    view: View<'a>,
+}
+
+/// The parts of a table's record.
+#[derive(Clone, Copy)]
+pub(crate) struct View<'a> {
+    newest: u64,
+    len: usize,
+    ends: &'a [u8],
+    ops: &'a [u8],
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn parse(record: &'a [u8]) -> Result<Self, Bad> {
+        let mut reader = Reader::new(record);
+        if reader.u8()? != record_kind::TABLE {
+            return Err(Bad::new("not a run table"));
+        }
+        let len = reader.u32()? as usize;
+        let newest = reader.u64()?;
+        let ends = reader.take(len.saturating_mul(4))?;
+        Ok(Self { newest, len, ends, ops: reader.rest() })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn end(&self, index: usize) -> Option<usize> {
+        let bytes = self.ends.get(index * 4..)?.first_chunk()?;
+        Some(u32::from_le_bytes(*bytes) as usize)
+    }
+
+    fn raw(&self, index: usize) -> Result<Reader<'a>, Bad> {
+        let range = || {
+            let start = if index == 0 { 0 } else { self.end(index - 1)? };
+            self.ops.get(start..self.end(index)?)
+        };
+        range().map(Reader::new).ok_or(Bad::new("impossible ends in a run table"))
+    }
+
+    fn head(&self, reader: &mut Reader<'a>) -> Result<(&'a [u8], Stamp), Bad> {
+        let key = read_key(reader)?;
+        let start = *reader;
+        let stamp = self.newest.checked_sub(reader.varint()?).ok_or(start.bad("a stamp below zero"))?;
+        Ok((key, Stamp::from_word(stamp)))
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Result<TableOp<'a>, Bad> {
+        let mut reader = self.raw(index)?;
+        let (key, stamp) = self.head(&mut reader)?;
+        let change = read_change(&mut reader)?;
+        reader.end()?;
+        Ok(TableOp { key, stamp, change })
+    }
+
+    fn lower_bound(&self, key: &[u8], stamp: Stamp) -> Result<usize, Bad> {
+        let (mut low, mut high) = (0, self.len);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let (other, at) = self.head(&mut self.raw(middle)?)?;
+            match other.cmp(key).then(at.cmp(&stamp)) {
+                Ordering::Less => low = middle + 1,
+                _ => high = middle,
+            }
+        }
+        Ok(low)
+    }
+
+    fn find(&self, key: &[u8], stamp: Stamp) -> Result<Option<TableOp<'a>>, Bad> {
+        let after = match stamp.word().checked_add(1) {
+            Some(next) => self.lower_bound(key, Stamp::from_word(next))?,
+            None => self.len,
+        };
+        let Some(index) = after.checked_sub(1) else { return Ok(None) };
+        Ok(Some(self.get(index)?).filter(|op| op.key == key && op.stamp <= stamp))
+    }
+
+    /// Reads everything: order, ends, and that no byte is left over.
+    pub(crate) fn verify(&self) -> Result<(), Bad> {
+        let mut last: Option<TableOp<'_>> = None;
+        for index in 0..self.len {
+            let op = self.get(index)?;
+            if last.is_some_and(|last| (last.key, last.stamp) >= (op.key, op.stamp)) {
+                return Err(Bad::new("a run table out of order"));
+            }
+            last = Some(op);
+        }
+        let used = if self.len == 0 { Some(0) } else { self.end(self.len - 1) };
+        if used == Some(self.ops.len()) { Ok(()) } else { Err(Bad::new("bytes left over in a run table")) }
+    }
 }
 
 impl<'a> Table<'a> {
+    fn sound<T>(&self, answer: Result<T, Bad>) -> Result<T> {
+        answer.map_err(|bad| self.segments.bad_record(self.locator, bad))
+    }
+
     /// How many operations.
     pub fn len(&self) -> usize {
-        todo!()
+        self.view.len
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.view.len == 0
     }
 
     /// The operation at `index`; `None` past the end.
+    ///
+    /// # Errors
+    /// `Corrupt`.
     pub fn get(&self, index: usize) -> Result<Option<TableOp<'a>>> {
-        let _ = index;
-        todo!()
+        if index < self.view.len { self.sound(self.view.get(index)).map(Some) } else { Ok(None) }
     }
 
     /// The index of the first operation that is not before (`key`, `stamp`). A binary search.
+    ///
+    /// # Errors
+    /// `Corrupt`.
     pub fn lower_bound(&self, key: &[u8], stamp: Stamp) -> Result<usize> {
-        let _ = (key, stamp);
-        todo!()
+        self.sound(self.view.lower_bound(key, stamp))
     }
 
     /// All operations in order, from `index` on.
     pub fn iter_from(&self, index: usize) -> impl Iterator<Item = Result<TableOp<'a>>> + use<'a> {
         let table = *self;
-        (index..self.len()).filter_map(move |index| table.get(index).transpose())
+        (index..self.view.len).map(move |index| table.sound(table.view.get(index)))
+    }
+}
+
+impl std::fmt::Debug for Table<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table").field("locator", &self.locator).field("len", &self.view.len).finish()
     }
 }
 
@@ -67,16 +207,102 @@ impl Segments {
     /// # Errors
     /// `Corrupt`, `NoRecord`.
     pub fn table(&self, table: Locator) -> Result<Table<'_>> {
-        let _ = table;
-        todo!()
+        let view = View::parse(self.record(table)?).map_err(|bad| self.bad_record(table, bad))?;
+        Ok(Table { segments: self, locator: table, view })
     }
 
-    /// The newest operation on exactly `key` with a stamp of at most `stamp`.
+    /// The newest operation on exactly `key` with a stamp of at most `stamp`. A binary search on the mapped bytes.
     ///
     /// # Errors
     /// `Corrupt`, `NoRecord`.
     pub fn find_in_table(&self, table: Locator, key: &[u8], stamp: Stamp) -> Result<Option<TableOp<'_>>> {
-        let _ = (table, key, stamp);
-        todo!()
+        let table = self.table(table)?;
+        table.sound(table.view.find(key, stamp))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bristlecone_trie::Body;
+    use std::collections::BTreeMap;
+
+    fn stamp(counter: u64) -> Stamp {
+        Stamp::new(1, counter).unwrap()
+    }
+
+    fn sample() -> Vec<TableOp<'static>> {
+        let op = |key, counter, change| TableOp { key, stamp: stamp(counter), change };
+        vec![
+            op(b"a", 1, Change::Put(b"x")),
+            op(b"a", 3, Change::Delete),
+            op(b"b", 2, Change::Account { body: Body::Keep, wipe: true }),
+        ]
+    }
+
+    #[test]
+    fn a_table_is_golden_and_reads_back() {
+        let bytes = encode(&sample()).unwrap();
+        let mut golden = b"\x03\x03\0\0\0\x03\0\0\0\0\x01\0\0\x06\0\0\0\x0a\0\0\0\x0e\0\0\0".to_vec();
+        golden.extend_from_slice(b"\x01a\x02\x01\x01x\x01a\x00\x00\x01b\x01\x03");
+        assert_eq!(bytes, golden);
+        let view = View::parse(&bytes).unwrap();
+        view.verify().unwrap();
+        let back: Vec<_> = (0..view.len()).map(|index| view.get(index).unwrap()).collect();
+        assert_eq!(back, sample());
+        View::parse(&encode(&[]).unwrap()).unwrap().verify().unwrap();
+    }
+
+    #[test]
+    fn a_search_finds_the_newest_operation_not_after_the_stamp() {
+        let keys: Vec<Vec<u8>> = (0..40u8).map(|n| vec![n / 7, n * 6]).collect();
+        let mut model: BTreeMap<(&[u8], Stamp), [u8; 1]> = BTreeMap::new();
+        for (n, key) in keys.iter().enumerate() {
+            for counter in (1..30).step_by(n % 5 + 2) {
+                model.insert((key, stamp(counter)), [counter as u8]);
+            }
+        }
+        let ops: Vec<_> = model
+            .iter()
+            .map(|((key, stamp), value)| TableOp { key, stamp: *stamp, change: Change::Put(value) })
+            .collect();
+        let bytes = encode(&ops).unwrap();
+        let view = View::parse(&bytes).unwrap();
+        for key in keys.iter().map(Vec::as_slice).chain([&b""[..], b"\xff", b"\x00\x01"]) {
+            for counter in 0..32 {
+                let expected = model.range((key, stamp(0))..=(key, stamp(counter))).next_back();
+                let found = view.find(key, stamp(counter)).unwrap();
+                let expected = expected.map(|((_, stamp), value)| (*stamp, Change::Put(&value[..])));
+                assert_eq!(found.map(|op| (op.stamp, op.change)), expected);
+            }
+        }
+        assert!(view.find(&keys[0], Stamp::from_word(u64::MAX)).unwrap().is_none());
+    }
+
+    #[test]
+    fn disorder_is_refused() {
+        let mut ops = sample();
+        ops.swap(0, 1);
+        assert!(matches!(encode(&ops), Err(Error::Invalid { .. })));
+        let op = sample()[0];
+        assert!(encode(&[op, op]).is_err());
+    }
+
+    #[test]
+    fn damaged_tables_are_refused_or_answer_without_a_panic() {
+        let bytes = encode(&sample()).unwrap();
+        for cut in 0..bytes.len() {
+            let refused = View::parse(&bytes[..cut]).and_then(|view| view.verify());
+            assert!(refused.is_err(), "cut at {cut}");
+        }
+        for at in 0..bytes.len() {
+            for flip in 1..=255 {
+                let mut other = bytes.clone();
+                other[at] ^= flip;
+                if let Ok(view) = View::parse(&other) {
+                    let _ = (view.verify(), view.find(b"a", stamp(2)), view.lower_bound(b"b", stamp(9)));
+                }
+            }
+        }
     }
 }

@@ -17,7 +17,7 @@ pub(crate) use header::GroupHeader;
 pub use header::SegmentEnd;
 pub(crate) use scan::{Scan, scan};
 pub use writer::{GroupWriter, SegmentWriter};
-pub(crate) use writer::WriterState;
+pub(crate) use writer::{WriterState, create_whole};
 
 use crate::checksum::Checker;
 use crate::codec::Bad;

@@ -1,0 +1,185 @@
+//! The identity file: what a store is, for good.
+//!
+//! ```text
+//! magic 8 | format version u32 | configuration length u32 | store id 16 | configuration | checksum u64
+//! ```
+
+use std::path::Path;
+
+use crate::checksum::{Checker, Domain};
+use crate::codec::{Bad, Reader, at_most};
+use crate::error::At;
+use crate::format::{
+    CHECKSUM_BYTES, FORMAT_VERSION, IDENTITY_HEAD_BYTES, IDENTITY_MAGIC, MAX_CONFIG_BYTES, STORE_ID_BYTES,
+};
+use crate::segment::create_whole;
+use crate::vfs::{OpenMode, Vfs};
+use crate::{Error, Result};
+
+/// The identity file's name.
+const FILE: &str = "store";
+
+/// What a new store is made with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Create {
+    /// Random bytes that tell this store from all others. Checksums are keyed with them.
+    pub id: [u8; STORE_ID_BYTES],
+    /// The caller's configuration, kept for good; up to 64 KiB.
+    pub config: Vec<u8>,
+}
+
+/// What a store is, for good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The format version it was made with.
+    pub format: u32,
+    /// Random bytes that tell this store from all others.
+    pub id: [u8; STORE_ID_BYTES],
+    /// The caller's configuration.
+    pub config: Vec<u8>,
+}
+
+/// The identity file cannot be keyed with the identity that it holds.
+fn checker() -> Checker {
+    Checker::new(&[0; STORE_ID_BYTES])
+}
+
+impl Identity {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
+        at_most("the configuration", self.config.len(), MAX_CONFIG_BYTES)?;
+        let mut out = Vec::with_capacity(IDENTITY_HEAD_BYTES + self.config.len() + CHECKSUM_BYTES);
+        out.extend_from_slice(&IDENTITY_MAGIC);
+        out.extend_from_slice(&self.format.to_le_bytes());
+        out.extend_from_slice(&(self.config.len() as u32).to_le_bytes());
+        out.extend_from_slice(&self.id);
+        debug_assert_eq!(out.len(), IDENTITY_HEAD_BYTES);
+        out.extend_from_slice(&self.config);
+        out.extend_from_slice(&checker().sum(Domain::Identity, 0, 0, &out).to_le_bytes());
+        Ok(out)
+    }
+
+    pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Self> {
+        let mut reader = Reader::new(bytes);
+        let magic = reader.array::<8>().unwrap_or_default();
+        if magic != IDENTITY_MAGIC {
+            return Err(Error::NotAStore {
+                path: path.to_owned(),
+                what: "its identity file is that of something else",
+            });
+        }
+        let parse = |reader: &mut Reader<'_>| -> Result<_, Bad> {
+            let format = reader.u32()?;
+            let length = reader.u32()? as usize;
+            if length > MAX_CONFIG_BYTES {
+                return Err(reader.bad("a configuration past its limit"));
+            }
+            let id = reader.array()?;
+            let config = reader.take(length)?.to_vec();
+            let covered = bytes.get(..reader.at()).unwrap_or_default();
+            let sum = reader.u64()?;
+            reader.end()?;
+            if checker().sum(Domain::Identity, 0, 0, covered) != sum {
+                return Err(Bad::new("the identity does not match its checksum"));
+            }
+            Ok(Self { format, id, config })
+        };
+        // Another format may look different behind its version.
+        let version = reader.clone().u32().unwrap_or(0);
+        let parsed = parse(&mut reader).map_err(|bad| bad.of_file(path, 0));
+        if version > FORMAT_VERSION {
+            return Err(Error::NewerFormat {
+                path: path.to_owned(),
+                found: version,
+                supported: FORMAT_VERSION,
+            });
+        }
+        let identity = parsed?;
+        if identity.format != FORMAT_VERSION {
+            return Err(Error::corrupt(path, 8, "no such format version"));
+        }
+        Ok(identity)
+    }
+}
+
+/// Reads the identity of the store in `dir`; `None` where there is no identity file.
+pub(crate) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Identity>> {
+    let path = dir.join(FILE);
+    if !vfs.exists(&path).at("look at", &path)? {
+        return Ok(None);
+    }
+    let file = vfs.open(&path, OpenMode::Read).at("open", &path)?;
+    let len = file.len().at("look at", &path)?;
+    let most = (IDENTITY_HEAD_BYTES + MAX_CONFIG_BYTES + CHECKSUM_BYTES + 1) as u64;
+    let mut bytes = vec![0; len.min(most) as usize];
+    file.read_exact_at(&mut bytes, 0).at("read", &path)?;
+    Identity::decode(&bytes, &path).map(Some)
+}
+
+/// Makes a store in `dir`, which must be there and hold nothing of anybody else's.
+pub(crate) fn create(vfs: &dyn Vfs, dir: &Path, create: &Create) -> Result<Identity> {
+    let identity = Identity { format: FORMAT_VERSION, id: create.id, config: create.config.clone() };
+    let bytes = identity.encode()?;
+    create_whole(vfs, dir, &dir.join(FILE), 0, |file, path| file.write_all_at(&bytes, 0).at("write", path))?;
+    if let Some(parent) = dir.parent() {
+        vfs.sync_dir(parent).at("sync", parent)?;
+    }
+    Ok(identity)
+}
+
+/// Whether a store may be made in `dir`: it is missing, or empty but for what an unfinished making leaves.
+pub(crate) fn may_create(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    if !vfs.exists(dir).at("look at", dir)? {
+        return Ok(());
+    }
+    for entry in vfs.read_dir(dir).at("list", dir)? {
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !(["lock", "store.tmp", "lost+found"].contains(&name) || name.starts_with('.')) {
+            return Err(Error::NotAStore {
+                path: dir.to_owned(),
+                what: "it has no identity file, and holds other things",
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Identity {
+        Identity { format: 1, id: [7; 16], config: b"config".to_vec() }
+    }
+
+    #[test]
+    fn the_identity_is_golden_and_every_other_bit_is_refused() {
+        let path = Path::new("store");
+        let bytes = sample().encode().unwrap();
+        assert_eq!(bytes[..16], *b"BRCLONE\0\x01\0\0\0\x06\0\0\0");
+        assert_eq!(bytes[16..32], [7; 16]);
+        assert_eq!(bytes[32..38], *b"config");
+        assert_eq!(bytes.len(), 46);
+        assert_eq!(Identity::decode(&bytes, path).unwrap(), sample());
+        for bit in 0..bytes.len() * 8 {
+            let mut other = bytes.clone();
+            other[bit / 8] ^= 1 << (bit % 8);
+            assert!(Identity::decode(&other, path).is_err(), "bit {bit}");
+        }
+        for cut in 0..bytes.len() {
+            assert!(Identity::decode(&bytes[..cut], path).is_err());
+        }
+    }
+
+    #[test]
+    fn other_files_and_later_formats_are_told_apart() {
+        let path = Path::new("store");
+        assert!(matches!(Identity::decode(b"#!/bin/sh", path), Err(Error::NotAStore { .. })));
+        let later = Identity { format: 2, ..sample() }.encode().unwrap();
+        assert!(matches!(
+            Identity::decode(&later, path),
+            Err(Error::NewerFormat { found: 2, supported: 1, .. })
+        ));
+        let large = Identity { config: vec![0; MAX_CONFIG_BYTES + 1], ..sample() };
+        assert!(matches!(large.encode(), Err(Error::TooLarge { .. })));
+    }
+}

@@ -1,0 +1,231 @@
+//! Finding out, from the files alone, which groups there are.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::group::Group;
+use super::header::{GroupHeader, SegmentEnd, SegmentHeader};
+use super::writer::create_whole;
+use super::{Segment, Segments, segment_number, segment_path};
+use crate::checksum::Checker;
+use crate::error::At;
+use crate::format::{FIRST_GROUP, GROUP_ALIGN, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, STORE_ID_BYTES};
+use crate::vfs::{OpenMode, Vfs, VfsFile};
+use crate::{Error, Locator, Result};
+
+/// Bytes copied at a time.
+const COPY_BYTES: u64 = 4 << 20;
+
+/// A group that was found: its header is right and follows the group before it. Its records were not looked at.
+#[derive(Clone, Copy, Debug)]
+struct FoundGroup {
+    header: GroupHeader,
+    start: u64,
+    sum: u64,
+}
+
+#[derive(Debug)]
+struct FoundSegment {
+    number: u32,
+    path: PathBuf,
+    file: Arc<dyn VfsFile>,
+    len: u64,
+    groups: Vec<FoundGroup>,
+    /// Where the groups before this segment end.
+    before: SegmentEnd,
+}
+
+impl FoundSegment {
+    fn end(&self) -> SegmentEnd {
+        self.groups.last().map_or(self.before, |group| group.header.end(self.number, group.start, group.sum))
+    }
+
+    /// Where the next group would start.
+    fn next_start(&self) -> u64 {
+        if self.groups.is_empty() { FIRST_GROUP } else { self.end().offset }
+    }
+
+    fn next_record(&self) -> u32 {
+        self.groups.last().map_or(0, |group| group.header.first + group.header.records)
+    }
+}
+
+/// What the segment files hold.
+#[derive(Debug)]
+pub(crate) struct Scan {
+    dir: PathBuf,
+    segments: Vec<FoundSegment>,
+    /// The greatest opening that any header names.
+    pub(crate) opening: u32,
+}
+
+/// Reads the headers of all segments in `dir` and of their groups.
+///
+/// Damage is told from a torn tail here, except at the very end: a group that is followed by anything was durable before
+/// that was written.
+pub(crate) fn scan(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    id: &[u8; STORE_ID_BYTES],
+    checker: &Checker,
+    mode: OpenMode,
+) -> Result<Scan> {
+    let mut scan = Scan { dir: dir.to_owned(), segments: Vec::new(), opening: 0 };
+    if !vfs.exists(dir).at("look at", dir)? {
+        return Ok(scan);
+    }
+    let mut numbers: Vec<u32> =
+        vfs.read_dir(dir).at("list", dir)?.iter().filter_map(|path| segment_number(path)).collect();
+    numbers.sort_unstable();
+    for (number, expected) in numbers.into_iter().zip(1..) {
+        if number != expected {
+            return Err(Error::corrupt(&segment_path(dir, expected), 0, "a segment is missing"));
+        }
+        let path = segment_path(dir, number);
+        let file = vfs.open(&path, mode).at("open", &path)?;
+        let len = file.len().at("look at", &path)?;
+        let mut bytes = vec![0; SEGMENT_HEADER_BYTES.min(usize::try_from(len).unwrap_or(usize::MAX))];
+        file.read_exact_at(&mut bytes, 0).at("read", &path)?;
+        let header = SegmentHeader::decode(&bytes, number, id, checker, &path)?;
+        if len < FIRST_GROUP {
+            return Err(Error::corrupt(&path, len, "a segment is cut off in its header"));
+        }
+        scan.check_follows(&header)?;
+        scan.opening = scan.opening.max(header.opening);
+        let mut found =
+            FoundSegment { number, path, file, len, groups: Vec::new(), before: header.predecessor };
+        find_groups(&mut found, checker)?;
+        scan.opening = found.groups.iter().fold(scan.opening, |max, group| max.max(group.header.opening));
+        scan.segments.push(found);
+    }
+    Ok(scan)
+}
+
+/// Follows the chain of groups in one segment as far as it goes.
+fn find_groups(found: &mut FoundSegment, checker: &Checker) -> Result<()> {
+    let mut bytes = [0; GROUP_HEADER_BYTES];
+    loop {
+        let start = found.next_start();
+        if start.saturating_add(GROUP_HEADER_BYTES as u64) > found.len {
+            return Ok(());
+        }
+        found.file.read_exact_at(&mut bytes, start).at("read", &found.path)?;
+        let Some((header, sum)) = GroupHeader::decode(&bytes, checker, found.number, start) else {
+            return Ok(());
+        };
+        if header.predecessor != found.end() || header.first != found.next_record() {
+            return Err(Error::corrupt(&found.path, start, "a group does not follow the one before it"));
+        }
+        if header.end(found.number, start, sum).offset > found.len {
+            return Ok(());
+        }
+        found.groups.push(FoundGroup { header, start, sum });
+    }
+}
+
+impl Scan {
+    /// Where the groups end.
+    pub(crate) fn end(&self) -> SegmentEnd {
+        self.segments.last().map_or(SegmentEnd::default(), FoundSegment::end)
+    }
+
+    /// A segment is begun only when all groups before it are durable, and names their end.
+    fn check_follows(&self, header: &SegmentHeader) -> Result<()> {
+        let end = self.end();
+        if header.predecessor == end {
+            return Ok(());
+        }
+        let (path, offset) = self.place_of_end();
+        Err(Error::corrupt(&path, offset, "the groups of a segment end before those after it say"))
+    }
+
+    /// Where the chain of groups stops, for messages.
+    pub(crate) fn place_of_end(&self) -> (PathBuf, u64) {
+        match self.segments.last() {
+            Some(last) => (last.path.clone(), last.next_start()),
+            None => (segment_path(&self.dir, 1), 0),
+        }
+    }
+
+    /// Where the last record is: the last one of the last group.
+    pub(crate) fn last_record(&self) -> Option<Locator> {
+        let last = self.segments.iter().rfind(|segment| !segment.groups.is_empty())?;
+        Locator::new(last.number, last.next_record().checked_sub(1)?)
+    }
+
+    /// Looks at the last group, which may be torn unless it is `proven` that it was durable, and forgets it if it is. Where
+    /// something later shows that what is torn was not the last, that is damage.
+    pub(crate) fn settle_tail(&mut self, proven: bool, checker: &Checker) -> Result<()> {
+        let Some(last) = self.segments.last_mut() else { return Ok(()) };
+        if let Some(group) = last.groups.last().copied().filter(|_| !proven) {
+            let mapped = Group::open(&*last.file, &last.path, group.header, group.start)?;
+            match mapped.verify_all(last.number, checker, &last.path) {
+                Err(Error::Corrupt { .. }) => drop(last.groups.pop()),
+                other => other?,
+            }
+        }
+        let stop = last.next_start();
+        if later_header(last, stop, checker)? {
+            return Err(Error::corrupt(
+                &last.path,
+                stop,
+                "a group is damaged, and there are groups after it",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Copies the last segment as far as it counts into a new file and makes that durable in its place: what an
+    /// earlier, failed sync left in the page cache only is then written once more, and torn bytes are gone.
+    pub(crate) fn copy_tail(&mut self, vfs: &dyn Vfs, segment_bytes: u64) -> Result<()> {
+        let Some(last) = self.segments.last_mut() else { return Ok(()) };
+        let used = last.next_start();
+        let len = segment_bytes.max(used);
+        let (from, from_path) = (Arc::clone(&last.file), last.path.clone());
+        last.file = create_whole(vfs, &self.dir, &last.path, len, |file, path| {
+            let mut buffer = Vec::new();
+            let mut at = 0;
+            while at < used {
+                buffer.resize(COPY_BYTES.min(used - at) as usize, 0);
+                from.read_exact_at(&mut buffer, at).at("read", &from_path)?;
+                file.write_all_at(&buffer, at).at("write", path)?;
+                at += buffer.len() as u64;
+            }
+            Ok(())
+        })?;
+        last.len = len;
+        Ok(())
+    }
+
+    /// The newest segment, or 0, and the number of the next record in it.
+    pub(crate) fn newest(&self) -> (u32, u32) {
+        self.segments.last().map_or((0, 0), |last| (last.number, last.next_record()))
+    }
+
+    /// Opens for reading what was found.
+    pub(crate) fn publish(self, checker: Checker) -> Result<Segments> {
+        let segments = Segments::new(checker);
+        for found in self.segments {
+            let mut end = found.before;
+            let segment = segments.push(Segment::new(found.path, found.file));
+            for group in found.groups {
+                end = group.header.end(found.number, group.start, group.sum);
+                segment.publish(group.header, group.start, end)?;
+            }
+            debug_assert!(end.segment <= found.number);
+        }
+        Ok(segments)
+    }
+}
+
+/// Whether any group was written to `segment` behind `stop`. Its header is written only when all groups before it
+/// are durable.
+fn later_header(segment: &FoundSegment, stop: u64, checker: &Checker) -> Result<bool> {
+    let from = stop.saturating_add(GROUP_ALIGN);
+    let Some(left) = segment.len.checked_sub(from).filter(|left| *left > 0) else { return Ok(false) };
+    let bytes = segment.file.map(from, left).at("map", &segment.path)?;
+    Ok(bytes
+        .chunks(GROUP_ALIGN as usize)
+        .zip((from..).step_by(GROUP_ALIGN as usize))
+        .any(|(chunk, start)| GroupHeader::decode(chunk, checker, segment.number, start).is_some()))
+}
