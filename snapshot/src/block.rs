@@ -25,6 +25,9 @@ use crate::epoch::Guard;
 #[repr(C)]
 pub(crate) struct Header<E> {
     len: usize,
+    /// Lets the model checker see when the block is written, read and freed; false once freed.
+    #[cfg(loom)]
+    life: loom::cell::UnsafeCell<bool>,
     /// Aligns the header, and so its end, for `E`.
     elements: [E; 0],
 }
@@ -64,7 +67,14 @@ impl<E: Copy> Block<E> {
         // SAFETY: the allocation has room for the header and, at `at`, for all elements; it is fresh, so the
         // source does not overlap it.
         unsafe {
-            header.write(Header { len: elements.len(), elements: [] });
+            header.write(Header {
+                len: elements.len(),
+                #[cfg(loom)]
+                life: loom::cell::UnsafeCell::new(true),
+                elements: [],
+            });
+            #[cfg(loom)]
+            header.as_ref().life.with_mut(|alive| *alive = true);
             let to = header.as_ptr().byte_add(at).cast::<E>();
             ptr::copy_nonoverlapping(elements.as_ptr(), to, elements.len());
         }
@@ -106,6 +116,8 @@ pub(crate) unsafe fn view<E>(raw: *const Header<E>, _guard: &Guard) -> &[E] {
     // SAFETY: by the contract the allocation is alive for as long as the guard, and complete: the acquire load saw
     // the release that published it. Nobody writes to it.
     unsafe {
+        #[cfg(loom)]
+        (*raw).life.with(|alive| assert!(*alive, "a freed block was found"));
         let len = (*raw).len;
         slice::from_raw_parts(raw.byte_add(offset::<E>()).cast::<E>(), len)
     }
@@ -122,6 +134,7 @@ impl<E> Drop for Block<E> {
         // SAFETY: the elements are `len` values of plain memory in this allocation, which nobody else owns.
         unsafe {
             let _ = layout;
+            self.header.as_ref().life.with_mut(|alive| *alive = false);
             self.header.as_ptr().byte_add(at).cast::<E>().write_bytes(0xDE, len);
         }
         #[cfg(not(loom))]

@@ -8,8 +8,8 @@
 //! gets none. (This is Dekker's argument, as for hazard pointers.)
 //!
 //! A cell is freed with release and scanned with acquire, so that all reading under a lease happens before whatever follows a scan that
-//! no longer lists it; a cell is taken by a read-modify-write, which continues the release sequence of its last
-//! freeing. A lease holds one cell all its life, and its clones share the cell: a stamp cannot slip from an unscanned cell into one that
+//! no longer lists it, also when the cell was taken anew in between: taking it acquires its last freeing, and registering
+//! releases both. A lease holds one cell all its life, and its clones share the cell: a stamp cannot slip from an unscanned cell into one that
 //! was scanned already. Cells are type-stable (never freed before the registry), and the list of free cells carries a tag against ABA.
 
 use std::collections::BTreeMap;
@@ -114,8 +114,8 @@ impl Registry {
         cell.version.store(version, Relaxed);
         cell.count.store(1, Relaxed);
         cell.since_nanos.store(self.now_nanos(), Relaxed);
-        // A read-modify-write, to continue the release sequence of the last withdrawal.
-        cell.word.swap(stamp.min(LAST_STAMP) + 1, AcqRel);
+        // With release: the last withdrawal, which popping the cell acquired, stays ordered before a scan of this word.
+        cell.word.store(stamp.min(LAST_STAMP) + 1, Release);
         fence(SeqCst);
         Some(index)
     }

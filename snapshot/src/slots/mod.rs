@@ -7,14 +7,16 @@
 //! Blocks and companions are written before the release that publishes them, and readers load with acquire.
 //!
 //! Answers. An id is answered only while the slot's generation is the id's. `retire` first moves the generation on, and only
-//! then takes the pointers out; the index goes back to the free ones through the same deferral as the memory. Whatever a later use
-//! of the slot writes (pointer, locator, companion) therefore comes after the new generation, and is written with release. A
-//! reader loads these *first*, with acquire, and the generation *after*: if it saw anything of a later use, it sees
-//! a later generation too, and answers [`Lookup::Gone`]. Because an index is reused only when every guard of the time is gone, a writer
-//! (`fill`, `set_companion`, `set_locator`, `evict`) that is pinned and saw its generation has at worst a *retired* slot before it, not
-//! a reused one: having put something in, it looks at the generation again, and takes it out if that has moved. The put and retire's taking are
-//! exchanges of one pointer: either retire took what was put, or the put came after retire's and then sees the moved generation.
-//! Generations do not wrap: an index whose generations are used up is never given out again.
+//! then takes the pointers out. Two things, each enough for a pinned reader, keep the content of a slot's next use from an outdated id. The
+//! index goes back to the free ones through the same deferral as the memory, so that a slot is not used again under a guard that may have seen its
+//! generation. And whatever the next use writes (pointer, locator) comes after the new generation and is written with release, while
+//! readers load it *first*, with acquire, and the generation *after*: who saw anything of a later use sees a later
+//! generation too, and answers [`Lookup::Gone`]. (`locator`, which takes no guard, stands on the second alone.) Generations do not wrap: an
+//! index whose generations are used up is never given out again.
+//!
+//! Writers. One that is pinned and saw its generation (`fill`, `set_companion`, `set_locator`, `evict`) has at worst a *retired* slot
+//! before it, not a reused one. Having put something in, it looks at the generation again, and takes it out if that has moved. Its putting
+//! and retire's taking are exchanges of one pointer: either retire took what was put, or the putting came after, and then sees the moved generation.
 #![expect(unsafe_code, reason = "slots own what their atomic pointers point to")]
 
 mod id;
