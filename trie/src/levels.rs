@@ -8,8 +8,8 @@
 mod carry;
 
 use alloc::collections::VecDeque;
-use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use alloy_primitives::B256;
 use thiserror::Error;
@@ -17,7 +17,7 @@ use thiserror::Error;
 use crate::account::Account;
 use crate::page::{Item, Page, Shape};
 use crate::scheme::{Encoded, LeafValue, NodeRef, Scheme};
-use crate::structure::{Edge, Structure, Target, path_of};
+use crate::structure::{Branch, Edge, Target, path_of};
 
 /// The references of a page: one an entry (what the edge to it holds; of a child page, its top branch), then one a branch in
 /// post-order. The last one is the page's own.
@@ -80,16 +80,16 @@ pub fn hash<S: Scheme>(pages: &impl Pages, shape: Shape, root: Option<u64>) -> R
     let mut queue = VecDeque::from([(reference, None, 0)]);
     while let Some((reference, parent, level)) = queue.pop_front() {
         let page = pages.page(reference).ok_or(HashError::MissingPage(reference))?;
-        let is_root = parent.is_none();
-        let at = run.add(reference, page, parent);
-        carry::carry(pages, run.page(at));
+        let at = run.add(reference, page, parent, Some(pages));
         // A page can be new and yet hold nothing new: a part that was cut off whole.
         run.tell_parent(at);
-        run.schedule(pages, at, level, is_root, &mut queue)?;
+        run.schedule(pages, at, level, parent.is_none(), &mut queue)?;
     }
     let (nodes, bytes) = run.compute::<S>()?;
-    let root = run.root::<S>();
-    let pages = run.pages.into_iter().map(|page| (page.reference, page.refs)).collect();
+    let root = run.root();
+    let taken = |at: usize| (run.page(at).reference, run.taken(at, root.filter(|_| at == 0)));
+    let pages = (0..run.pages.len()).map(taken).collect();
+    let root = root.and_then(|root| root.as_hash()).unwrap_or(S::empty_root());
     Ok(Hashed { root, pages, nodes, bytes })
 }
 
@@ -117,50 +117,42 @@ pub fn refs_of<S: Scheme>(
         }
     }
     let mut run = Run::new(shape);
-    let at = run.add(0, page, (!is_root).then_some((usize::MAX, 0)));
-    let work = run.page(at);
+    let at = run.add(0, page, (!is_root).then_some((usize::MAX, 0)), None::<&Nothing>);
     let mut children = children.iter();
     for (index, entry) in page.entries().enumerate() {
         if let Item::Child { reference } = entry.item {
             let node = children.next().ok_or(HashError::MissingPage(reference))?;
-            work.set(index, *node);
+            run.set(at, index, *node);
         }
     }
     run.schedule(&Nothing, at, 0, is_root, &mut VecDeque::new())?;
     run.compute::<S>()?;
-    if is_root {
-        run.root::<S>();
-    }
-    Ok(run.pages.pop().map(|page| page.refs).unwrap_or_default())
+    Ok(run.taken(at, if is_root { run.root() } else { None }))
 }
 
 const UNKNOWN: NodeRef = NodeRef::UNKNOWN;
 const NO_EXTENSION: u32 = u32::MAX;
+/// The owner of the edge at the very top, among the edges that belong to no branch.
+const TOP: u16 = u16::MAX;
 
-/// A page on its way to having references.
+/// A page on its way to having references. What belongs to it stands in the arenas of [`Run`].
 struct Work<'a> {
     reference: u64,
     page: Page<'a>,
-    structure: Structure,
-    refs: Vec<NodeRef>,
-    /// For each edge of the structure, the extension over it, if there is one.
-    extensions: Vec<u32>,
-    /// The same for the edges below accounts and for the top edge of a root (entry `u16::MAX`).
+    /// Its references: one an entry, one a branch.
+    refs: Range<usize>,
+    branches: Range<usize>,
+    /// Where its edges begin.
+    first_edge: usize,
+    top: Option<Target>,
+    /// The edges below accounts, by the account's entry.
+    storages: Vec<(u16, Edge)>,
+    /// The extensions over those, and over the top edge of a root.
     side_extensions: Vec<(u16, u32)>,
     parent: Option<(usize, usize)>,
 }
 
 impl Work<'_> {
-    fn set(&mut self, index: usize, node: NodeRef) {
-        if let Some(slot) = self.refs.get_mut(index) {
-            *slot = node;
-        }
-    }
-
-    fn get(&self, index: usize) -> NodeRef {
-        self.refs.get(index).copied().unwrap_or(UNKNOWN)
-    }
-
     fn index(&self, target: Target) -> usize {
         match target {
             Target::Entry(entry) => usize::from(entry),
@@ -172,73 +164,100 @@ impl Work<'_> {
         self.side_extensions.iter().find(|(owner, _)| *owner == entry).map(|(_, extension)| *extension)
     }
 
-    /// Where the extension over `edge` ends, if there is one.
-    fn extension_end(&self, edge: &Edge) -> Option<usize> {
-        let end = match edge.target {
-            Target::Branch(branch) => self.structure.branches.get(usize::from(branch))?.depth,
-            Target::Entry(entry) => {
-                let entry = self.page.entry(usize::from(entry));
-                if !entry.is_child() {
-                    return None;
-                }
-                entry.end
-            }
-        };
-        (end > edge.from).then_some(end)
-    }
-
-    fn first_entry(&self, target: Target) -> usize {
-        match target {
-            Target::Entry(entry) => usize::from(entry),
-            Target::Branch(branch) => {
-                self.structure.branches.get(usize::from(branch)).map_or(0, |branch| usize::from(branch.low))
-            }
-        }
+    fn storage(&self, entry: u16) -> Option<Edge> {
+        let at = self.storages.binary_search_by_key(&entry, |(entry, _)| *entry).ok()?;
+        self.storages.get(at).map(|(_, edge)| *edge)
     }
 }
 
 #[derive(Clone, Copy)]
 enum Kind {
-    Leaf { entry: u16, from: usize },
-    Account { entry: u16, from: usize },
+    Leaf { entry: u16, from: u16 },
+    Account { entry: u16, from: u16 },
     Branch(u16),
-    Extension { slot: u32, from: usize, to: usize, target: Target },
+    Extension { slot: u32, from: u16, to: u16, target: Target },
 }
 
 #[derive(Clone, Copy)]
 struct Job {
-    page: usize,
+    page: u32,
     kind: Kind,
     is_root: bool,
 }
 
+/// One computation. References, branches and edges of all pages stand in arenas, so that a page costs no
+/// allocation of its own.
 struct Run<'a> {
     shape: Shape,
     pages: Vec<Work<'a>>,
-    levels: Vec<Vec<Job>>,
+    refs: Vec<NodeRef>,
+    branches: Vec<Branch>,
+    edges: Vec<Edge>,
+    /// For each edge, the extension over it.
+    edge_extensions: Vec<u32>,
     extensions: Vec<NodeRef>,
+    levels: Vec<Vec<Job>>,
+    scratch: carry::Scratch,
 }
 
 type Queue = VecDeque<(u64, Option<(usize, usize)>, usize)>;
 
+/// Where an edge is met, on the way down.
+#[derive(Clone, Copy)]
+struct At {
+    page: usize,
+    level: usize,
+    is_root: bool,
+}
+
 impl<'a> Run<'a> {
     fn new(shape: Shape) -> Self {
-        Self { shape, pages: Vec::new(), levels: Vec::new(), extensions: Vec::new() }
+        Self {
+            shape,
+            pages: Vec::new(),
+            refs: Vec::new(),
+            branches: Vec::new(),
+            edges: Vec::new(),
+            edge_extensions: Vec::new(),
+            extensions: Vec::new(),
+            levels: Vec::new(),
+            scratch: carry::Scratch::default(),
+        }
     }
 
-    fn add(&mut self, reference: u64, page: Page<'a>, parent: Option<(usize, usize)>) -> usize {
-        let structure = Structure::new(page);
-        let refs = vec![UNKNOWN; page.len() + structure.branches.len()];
-        let extensions = vec![NO_EXTENSION; structure.edge_count()];
+    /// Adds a page; with `pages` given, with the references that it shares with its hashed ancestors.
+    fn add(
+        &mut self,
+        reference: u64,
+        page: Page<'a>,
+        parent: Option<(usize, usize)>,
+        pages: Option<&impl Pages>,
+    ) -> usize {
+        let mut structure = core::mem::take(&mut self.scratch.structure);
+        structure.fill(page);
+        let first = self.refs.len();
+        self.refs.resize(first + page.len() + structure.branches.len(), UNKNOWN);
+        if let Some(pages) = pages {
+            let refs = self.refs.get_mut(first..).unwrap_or_default();
+            carry::carry(pages, page, &structure, refs, &mut self.scratch);
+        }
+        let first_branch = self.branches.len();
+        let first_edge = self.edges.len();
+        self.branches.extend_from_slice(&structure.branches);
+        self.edges.extend_from_slice(&structure.edges);
+        self.edge_extensions.resize(self.edges.len(), NO_EXTENSION);
         self.pages.push(Work {
             reference,
             page,
-            structure,
-            refs,
-            extensions,
+            refs: first..self.refs.len(),
+            branches: first_branch..self.branches.len(),
+            first_edge,
+            top: structure.top,
+            storages: core::mem::take(&mut structure.storages),
             side_extensions: Vec::new(),
             parent,
         });
+        self.scratch.structure = structure;
         self.pages.len() - 1
     }
 
@@ -246,8 +265,23 @@ impl<'a> Run<'a> {
         clippy::indexing_slicing,
         reason = "pages are only ever added, and named by the index `add` gave"
     )]
-    fn page(&mut self, at: usize) -> &mut Work<'a> {
-        &mut self.pages[at]
+    fn page(&self, at: usize) -> &Work<'a> {
+        &self.pages[at]
+    }
+
+    fn branch(&self, work: &Work<'_>, branch: u16) -> Option<Branch> {
+        self.branches.get(work.branches.start + usize::from(branch)).copied()
+    }
+
+    fn get(&self, work: &Work<'_>, index: usize) -> NodeRef {
+        self.refs.get(work.refs.start + index).copied().unwrap_or(UNKNOWN)
+    }
+
+    fn set(&mut self, at: usize, index: usize, node: NodeRef) {
+        let place = self.page(at).refs.start + index;
+        if let Some(slot) = self.refs.get_mut(place) {
+            *slot = node;
+        }
     }
 
     fn push(&mut self, level: usize, job: Job) {
@@ -256,6 +290,30 @@ impl<'a> Run<'a> {
         }
         if let Some(jobs) = self.levels.get_mut(level) {
             jobs.push(job);
+        }
+    }
+
+    /// Where the extension over `edge` ends, if there is one.
+    fn extension_end(&self, at: usize, edge: &Edge) -> Option<u16> {
+        let work = self.page(at);
+        let end = match edge.target {
+            Target::Branch(branch) => self.branch(work, branch)?.depth,
+            Target::Entry(entry) => {
+                let head = work.page.head(usize::from(entry));
+                if !head.is_child() {
+                    return None;
+                }
+                head.end as u16
+            }
+        };
+        (end > edge.from).then_some(end)
+    }
+
+    /// The first entry below `target`: its path is that of all.
+    fn first_entry(&self, work: &Work<'_>, target: Target) -> usize {
+        match target {
+            Target::Entry(entry) => usize::from(entry),
+            Target::Branch(branch) => self.branch(work, branch).map_or(0, |branch| usize::from(branch.low)),
         }
     }
 
@@ -268,112 +326,108 @@ impl<'a> Run<'a> {
         is_root: bool,
         queue: &mut Queue,
     ) -> Result<(), HashError> {
-        let Some(top) = self.page(at).structure.top else { return Ok(()) };
-        if is_root {
-            let edge = Edge { from: 0, nibble: 0, target: top };
-            let slot = self.edge(pages, at, &edge, level, true, queue)?;
-            if let Some(slot) = slot {
-                self.page(at).side_extensions.push((u16::MAX, slot));
-            }
-        } else {
-            self.target(pages, at, top, 0, level, false, queue)?;
+        let Some(top) = self.page(at).top else { return Ok(()) };
+        let place = At { page: at, level, is_root };
+        if !is_root {
+            return self.target(pages, place, top, 0, queue);
+        }
+        let edge = Edge { from: 0, nibble: 0, target: top };
+        if let Some(slot) = self.edge(pages, place, &edge, queue)? {
+            self.side_extension(at, TOP, slot);
         }
         Ok(())
+    }
+
+    fn side_extension(&mut self, at: usize, owner: u16, slot: u32) {
+        if let Some(work) = self.pages.get_mut(at) {
+            work.side_extensions.push((owner, slot));
+        }
     }
 
     /// Schedules the extension over `edge`, if there is one, and what the edge leads to.
     fn edge(
         &mut self,
         pages: &impl Pages,
-        at: usize,
+        at: At,
         edge: &Edge,
-        level: usize,
-        is_root: bool,
         queue: &mut Queue,
     ) -> Result<Option<u32>, HashError> {
-        let Some(to) = self.page(at).extension_end(edge) else {
-            self.target(pages, at, edge.target, edge.from, level, is_root, queue)?;
+        let Some(to) = self.extension_end(at.page, edge) else {
+            self.target(pages, at, edge.target, edge.from, queue)?;
             return Ok(None);
         };
         let slot = self.extensions.len() as u32;
         self.extensions.push(UNKNOWN);
         let kind = Kind::Extension { slot, from: edge.from, to, target: edge.target };
-        self.push(level, Job { page: at, kind, is_root });
-        self.target(pages, at, edge.target, edge.from, level + 1, false, queue)?;
+        self.push(at.level, Job { page: at.page as u32, kind, is_root: at.is_root });
+        let below = At { level: at.level + 1, is_root: false, ..at };
+        self.target(pages, below, edge.target, edge.from, queue)?;
         Ok(Some(slot))
     }
 
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one private step of a walk; a struct would only rename them"
-    )]
     fn target(
         &mut self,
         pages: &impl Pages,
-        at: usize,
+        at: At,
         target: Target,
-        from: usize,
-        level: usize,
-        is_root: bool,
+        from: u16,
         queue: &mut Queue,
     ) -> Result<(), HashError> {
-        let work = self.page(at);
+        let work = self.page(at.page);
         let index = work.index(target);
-        if work.get(index) != UNKNOWN {
+        if self.get(work, index) != UNKNOWN {
             return Ok(());
         }
-        match target {
+        let job = |kind| Job { page: at.page as u32, kind, is_root: at.is_root };
+        let entry = match target {
             Target::Branch(branch) => {
-                self.push(level, Job { page: at, kind: Kind::Branch(branch), is_root });
-                self.branch_edges(pages, at, branch, level + 1, queue)
+                self.push(at.level, job(Kind::Branch(branch)));
+                return self.branch_edges(pages, at, branch, queue);
             }
-            Target::Entry(entry) => match work.page.entry(usize::from(entry)).item {
-                Item::Leaf { .. } => {
-                    self.push(level, Job { page: at, kind: Kind::Leaf { entry, from }, is_root });
-                    Ok(())
+            Target::Entry(entry) => entry,
+        };
+        match work.page.entry(usize::from(entry)).item {
+            Item::Leaf { .. } => self.push(at.level, job(Kind::Leaf { entry, from })),
+            Item::Account { .. } => {
+                let storage = work.storage(entry);
+                self.push(at.level, job(Kind::Account { entry, from }));
+                let below = At { level: at.level + 1, is_root: true, ..at };
+                if let Some(edge) = storage
+                    && let Some(slot) = self.edge(pages, below, &edge, queue)?
+                {
+                    self.side_extension(at.page, entry, slot);
                 }
-                Item::Account { .. } => {
-                    self.push(level, Job { page: at, kind: Kind::Account { entry, from }, is_root });
-                    let Some(edge) = self.page(at).structure.storage(entry) else { return Ok(()) };
-                    if let Some(slot) = self.edge(pages, at, &edge, level + 1, true, queue)? {
-                        self.page(at).side_extensions.push((entry, slot));
-                    }
-                    Ok(())
+            }
+            Item::Blinded { node } => self.set(at.page, index, node),
+            Item::Child { reference } => {
+                if let Some(node) = pages.refs(reference).and_then(|refs| refs.last()) {
+                    self.set(at.page, index, *node);
+                } else if pages.page(reference).is_some() {
+                    queue.push_back((reference, Some((at.page, index)), at.level));
+                } else {
+                    let node = pages.top(reference).ok_or(HashError::MissingPage(reference))?;
+                    self.set(at.page, index, node);
                 }
-                Item::Blinded { node } => {
-                    work.set(index, node);
-                    Ok(())
-                }
-                Item::Child { reference } => {
-                    if let Some(node) = pages.refs(reference).and_then(|refs| refs.last()) {
-                        work.set(index, *node);
-                    } else if pages.page(reference).is_some() {
-                        queue.push_back((reference, Some((at, index)), level));
-                    } else {
-                        let node = pages.top(reference).ok_or(HashError::MissingPage(reference))?;
-                        work.set(index, node);
-                    }
-                    Ok(())
-                }
-            },
+            }
         }
+        Ok(())
     }
 
     fn branch_edges(
         &mut self,
         pages: &impl Pages,
-        at: usize,
+        at: At,
         branch: u16,
-        level: usize,
         queue: &mut Queue,
     ) -> Result<(), HashError> {
-        let structure = &self.page(at).structure;
-        let Some(branch) = structure.branches.get(usize::from(branch)) else { return Ok(()) };
-        let first = structure.first_edge(branch);
-        let edges: Vec<Edge> = structure.edges(branch).to_vec();
-        for (offset, edge) in edges.iter().enumerate() {
-            if let Some(slot) = self.edge(pages, at, edge, level, false, queue)?
-                && let Some(extension) = self.page(at).extensions.get_mut(first + offset)
+        let work = self.page(at.page);
+        let Some(branch) = self.branch(work, branch) else { return Ok(()) };
+        let first = work.first_edge + branch.first_edge as usize;
+        let below = At { level: at.level + 1, is_root: false, ..at };
+        for place in first..first + branch.edges as usize {
+            let Some(edge) = self.edges.get(place).copied() else { continue };
+            if let Some(slot) = self.edge(pages, below, &edge, queue)?
+                && let Some(extension) = self.edge_extensions.get_mut(place)
             {
                 *extension = slot;
             }
@@ -404,58 +458,63 @@ impl<'a> Run<'a> {
     }
 
     fn finish(&mut self, job: &Job, node: NodeRef) {
-        if let Kind::Extension { slot, .. } = job.kind {
-            if let Some(extension) = self.extensions.get_mut(slot as usize) {
-                *extension = node;
-            }
-            return;
-        }
-        let work = self.page(job.page);
+        let at = job.page as usize;
         let index = match job.kind {
-            Kind::Branch(branch) => work.index(Target::Branch(branch)),
+            Kind::Branch(branch) => self.page(at).index(Target::Branch(branch)),
             Kind::Leaf { entry, .. } | Kind::Account { entry, .. } => usize::from(entry),
-            Kind::Extension { .. } => return,
+            Kind::Extension { slot, .. } => {
+                if let Some(extension) = self.extensions.get_mut(slot as usize) {
+                    *extension = node;
+                }
+                return;
+            }
         };
-        work.set(index, node);
-        if index + 1 == work.refs.len() {
-            self.tell_parent(job.page);
+        self.set(at, index, node);
+        if index + 1 == self.page(at).refs.len() {
+            self.tell_parent(at);
         }
     }
 
     /// Hands the reference of page `at` to its entry in the parent page.
     fn tell_parent(&mut self, at: usize) {
         let work = self.page(at);
-        if let (Some((parent, entry)), Some(node)) = (work.parent, work.refs.last().copied())
-            && let Some(parent) = self.pages.get_mut(parent)
+        let last = work.refs.len().checked_sub(1).map(|last| self.get(work, last));
+        if let (Some((parent, entry)), Some(node)) = (work.parent, last)
+            && parent < self.pages.len()
         {
-            parent.set(entry, node);
+            self.set(parent, entry, node);
         }
     }
 
     fn encode<S: Scheme>(&self, job: &Job, out: &mut Vec<u8>) -> Result<(), HashError> {
-        let Some(work) = self.pages.get(job.page) else { return Ok(()) };
+        let work = self.page(job.page as usize);
         match job.kind {
             Kind::Leaf { entry, from } => {
-                let index = usize::from(entry);
-                encode_leaf::<S>(work.page, self.shape, index, from, None, out)?;
+                encode_leaf::<S>(work.page, self.shape, usize::from(entry), usize::from(from), None, out)?;
             }
             Kind::Account { entry, from } => {
-                let root = self.storage_root::<S>(work, entry);
-                encode_leaf::<S>(work.page, self.shape, usize::from(entry), from, Some(root), out)?;
+                let root = match work.storage(entry) {
+                    Some(edge) => self.side_ref(work, entry, edge.target).as_hash().unwrap_or_default(),
+                    None => S::empty_root(),
+                };
+                let index = usize::from(entry);
+                encode_leaf::<S>(work.page, self.shape, index, usize::from(from), Some(root), out)?;
             }
             Kind::Extension { from, to, target, .. } => {
-                let path = path_of(work.page, work.first_entry(target), from, to);
-                S::encode_extension(path, &work.get(work.index(target)), out);
+                let first = self.first_entry(work, target);
+                let path = path_of(work.page, first, usize::from(from), usize::from(to));
+                S::encode_extension(path, &self.get(work, work.index(target)), out);
             }
-            Kind::Branch(index) => {
-                let Some(branch) = work.structure.branches.get(usize::from(index)) else { return Ok(()) };
-                let first = work.structure.first_edge(branch);
+            Kind::Branch(branch) => {
+                let Some(branch) = self.branch(work, branch) else { return Ok(()) };
                 let mut children = [None; 16];
-                for (offset, edge) in work.structure.edges(branch).iter().enumerate() {
-                    let slot = work.extensions.get(first + offset).copied().unwrap_or(NO_EXTENSION);
+                let first = work.first_edge + branch.first_edge as usize;
+                for place in first..first + branch.edges as usize {
+                    let Some(edge) = self.edges.get(place) else { continue };
+                    let slot = self.edge_extensions.get(place).copied().unwrap_or(NO_EXTENSION);
                     let node = match self.extensions.get(slot as usize) {
                         Some(node) => *node,
-                        None => work.get(work.index(edge.target)),
+                        None => self.get(work, work.index(edge.target)),
                     };
                     if let Some(child) = children.get_mut(usize::from(edge.nibble)) {
                         *child = Some(node);
@@ -467,25 +526,27 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn storage_root<S: Scheme>(&self, work: &Work<'_>, entry: u16) -> B256 {
-        let Some(edge) = work.structure.storage(entry) else { return S::empty_root() };
-        let node = match work.side_extension(entry).and_then(|slot| self.extensions.get(slot as usize)) {
+    /// What an edge below no branch holds: that of account `owner`, or the one at the very top.
+    fn side_ref(&self, work: &Work<'_>, owner: u16, target: Target) -> NodeRef {
+        match work.side_extension(owner).and_then(|slot| self.extensions.get(slot as usize)) {
             Some(node) => *node,
-            None => work.get(work.index(edge.target)),
-        };
-        node.as_hash().unwrap_or_default()
+            None => self.get(work, work.index(target)),
+        }
     }
 
-    fn root<S: Scheme>(&mut self) -> B256 {
-        let Some(work) = self.pages.first_mut() else { return S::empty_root() };
-        let Some(top) = work.structure.top else { return S::empty_root() };
-        let node = match work.side_extension(u16::MAX).and_then(|slot| self.extensions.get(slot as usize)) {
-            Some(node) => *node,
-            None => work.get(work.index(top)),
-        };
-        // The root page's own reference is the root itself, the extension above its top branch included.
-        work.refs.push(node);
-        node.as_hash().unwrap_or_default()
+    /// The reference of the first page as the root of a trie, its top extension included.
+    fn root(&self) -> Option<NodeRef> {
+        let work = self.pages.first()?;
+        Some(self.side_ref(work, TOP, work.top?))
+    }
+
+    /// The references of page `at`, as they are kept beside it. A root page has one more, the root itself.
+    fn taken(&self, at: usize, root: Option<NodeRef>) -> Vec<NodeRef> {
+        let refs = self.refs.get(self.page(at).refs.clone()).unwrap_or_default();
+        let mut out = Vec::with_capacity(refs.len() + usize::from(root.is_some()));
+        out.extend_from_slice(refs);
+        out.extend(root);
+        out
     }
 }
 

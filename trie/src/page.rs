@@ -110,6 +110,25 @@ impl Entry<'_> {
     }
 }
 
+/// The path of an entry, and its kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head<'a> {
+    pub(crate) below: bool,
+    pub(crate) end: usize,
+    pub(crate) tail: &'a [u8],
+    kind: u8,
+}
+
+impl Head<'_> {
+    pub(crate) fn is_child(&self) -> bool {
+        self.kind == KIND_CHILD
+    }
+
+    pub(crate) fn is_account(&self) -> bool {
+        self.kind == KIND_ACCOUNT
+    }
+}
+
 /// From which older page a run of entries came: hashes of what did not change are taken from there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -245,6 +264,18 @@ impl<'a> Page<'a> {
         self.bytes.get(first + start..first + end).unwrap_or_default()
     }
 
+    /// The path and the kind of entry `index`, without what it holds.
+    #[inline]
+    pub(crate) fn head(&self, index: usize) -> Head<'a> {
+        let raw = if index < self.len { self.raw(index) } else { &[] };
+        let kind = raw.first().copied().unwrap_or_default();
+        let end = usize::from(u16_at(raw, 1));
+        let below = kind & BELOW != 0;
+        let start = if below { ACCOUNT_BYTES } else { self.depth() / 2 };
+        let tail_end = ENTRY_HEAD + end.div_ceil(2).saturating_sub(start);
+        Head { below, end, tail: raw.get(ENTRY_HEAD..tail_end).unwrap_or_default(), kind: kind & 0x0f }
+    }
+
     /// Entry `index`. Past the end: an empty leaf.
     #[inline]
     pub fn entry(&self, index: usize) -> Entry<'a> {
@@ -364,7 +395,7 @@ impl<'a> Page<'a> {
     /// The first entry after `index` that is not below the account entry there.
     pub fn account_end(&self, index: usize) -> usize {
         let mut end = index + 1;
-        while end < self.len && self.entry(end).below {
+        while end < self.len && self.head(end).below {
             end += 1;
         }
         end

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::page::{ACCOUNT_DEPTH, Entry, Item, Page};
+use crate::page::{ACCOUNT_DEPTH, Head, Item, Page};
 use crate::path::{self, Path};
 
 /// Where an edge of the trie leads, inside one page.
@@ -19,7 +19,7 @@ pub(crate) enum Target {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Edge {
     /// Nibble depth at which the edge begins.
-    pub(crate) from: usize,
+    pub(crate) from: u16,
     /// The nibble that leads here from the branch above.
     pub(crate) nibble: u8,
     /// What is there.
@@ -27,28 +27,31 @@ pub(crate) struct Edge {
 }
 
 /// A branch over the entries `low..high`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Branch {
     pub(crate) low: u16,
     pub(crate) high: u16,
     /// Nibble depth at which its children part.
-    pub(crate) depth: usize,
+    pub(crate) depth: u16,
     /// The entry whose key ends here.
     pub(crate) value: Option<u16>,
-    first_edge: u32,
-    edges: u32,
+    /// The first of its edges among all of the page.
+    pub(crate) first_edge: u32,
+    /// How many they are.
+    pub(crate) edges: u32,
 }
 
-/// The structure of a page.
-#[derive(Debug)]
+/// The structure of a page. Can be filled anew, to save its memory from page to page.
+#[derive(Debug, Default)]
 pub(crate) struct Structure {
     /// Nibbles (from the root of the trie) that entry i shares with entry i + 1.
-    pub(crate) shared: Vec<usize>,
+    pub(crate) shared: Vec<u16>,
     /// Post-order: children before parents.
     pub(crate) branches: Vec<Branch>,
-    edges: Vec<Edge>,
+    /// The edges of all branches.
+    pub(crate) edges: Vec<Edge>,
     /// The edges below accounts, by the account's entry.
-    storages: Vec<(u16, Edge)>,
+    pub(crate) storages: Vec<(u16, Edge)>,
     /// What the whole page comes to; `None` for an empty page.
     pub(crate) top: Option<Target>,
 }
@@ -56,35 +59,28 @@ pub(crate) struct Structure {
 impl Structure {
     /// Works out the structure of `page`: linear in its entries.
     pub(crate) fn new(page: Page<'_>) -> Self {
-        let len = page.len();
-        let mut this = Self {
-            shared: shared_prefixes(page),
-            branches: Vec::new(),
-            edges: Vec::new(),
-            storages: Vec::new(),
-            top: None,
-        };
-        if len > 0 {
-            this.top = Some(this.node(page, 0, len));
-        }
-        this.storages.sort_unstable_by_key(|(entry, _)| *entry);
+        let mut this = Self::default();
+        this.fill(page);
         this
+    }
+
+    /// The same in the memory of another page's structure.
+    pub(crate) fn fill(&mut self, page: Page<'_>) {
+        self.branches.clear();
+        self.edges.clear();
+        self.storages.clear();
+        self.top = None;
+        shared_prefixes(page, &mut self.shared);
+        if !page.is_empty() {
+            self.top = Some(self.node(page, 0, page.len()));
+        }
+        self.storages.sort_unstable_by_key(|(entry, _)| *entry);
     }
 
     /// The edges below `branch`.
     pub(crate) fn edges(&self, branch: &Branch) -> &[Edge] {
         let first = branch.first_edge as usize;
         self.edges.get(first..first + branch.edges as usize).unwrap_or_default()
-    }
-
-    /// Index of the first edge of `branch` among all edges of the page.
-    pub(crate) fn first_edge(&self, branch: &Branch) -> usize {
-        branch.first_edge as usize
-    }
-
-    /// How many edges the branches of the page have together.
-    pub(crate) fn edge_count(&self) -> usize {
-        self.edges.len()
     }
 
     /// The edge from account entry `entry` to its storage, if any of it is in this page or below it.
@@ -96,45 +92,47 @@ impl Structure {
     /// The nibble depth at which the edge to entry `entry` begins, as far as this page tells (0 for the
     /// only entry of a root).
     pub(crate) fn edge_from(&self, page: Page<'_>, entry: usize) -> usize {
-        let left = entry.checked_sub(1).and_then(|gap| self.shared.get(gap));
-        let right = self.shared.get(entry);
+        let side =
+            |gap: Option<usize>| gap.and_then(|gap| self.shared.get(gap)).map_or(0, |s| usize::from(*s) + 1);
+        let left = entry.checked_sub(1);
+        let this = page.entry(entry);
         // Between an account and its storage there is no branch: the edge below it begins at the boundary.
-        let below = page.entry(entry).below;
-        let account = matches!(page.entry(entry).item, Item::Account { .. });
-        let side = |shared: Option<&usize>| shared.copied().map_or(0, |s| s + 1);
-        if below {
-            let previous_is_account = entry.checked_sub(1).is_some_and(|i| !page.entry(i).below);
-            let left = if previous_is_account { 0 } else { side(left) };
-            let right = if page.entry(entry + 1).below && entry + 1 < page.len() { side(right) } else { 0 };
-            return left.max(right).max(ACCOUNT_DEPTH);
+        if this.below {
+            let left = left.filter(|left| page.entry(*left).below);
+            let right = (entry + 1 < page.len() && page.entry(entry + 1).below).then_some(entry);
+            return side(left).max(side(right)).max(ACCOUNT_DEPTH);
         }
-        let right = if account { side(self.shared.get(page.account_end(entry) - 1)) } else { side(right) };
-        side(left).max(right)
+        let right =
+            if matches!(this.item, Item::Account { .. }) { page.account_end(entry) - 1 } else { entry };
+        side(left).max(side(Some(right)))
     }
 
     fn node(&mut self, page: Page<'_>, low: usize, high: usize) -> Target {
-        let first = page.entry(low);
         if high - low == 1 {
             return Target::Entry(low as u16);
         }
         let gaps = self.shared.get(low..high - 1).unwrap_or_default();
         let depth = gaps.iter().copied().min().unwrap_or_default();
-        if depth >= ACCOUNT_DEPTH && matches!(first.item, Item::Account { .. }) {
+        let first = page.head(low);
+        if usize::from(depth) >= ACCOUNT_DEPTH && first.is_account() {
             let target = self.node(page, low + 1, high);
-            self.storages.push((low as u16, Edge { from: ACCOUNT_DEPTH, nibble: 0, target }));
+            self.storages.push((low as u16, Edge { from: ACCOUNT_DEPTH as u16, nibble: 0, target }));
             return Target::Entry(low as u16);
         }
-        let value = (first.end == depth && !first.is_child()).then_some(low as u16);
-        let mut edges = Vec::with_capacity(16);
+        let value = (first.end == usize::from(depth) && !first.is_child()).then_some(low as u16);
+        let mut edges = [Edge { from: depth + 1, nibble: 0, target: Target::Entry(0) }; 17];
+        let mut count = 0;
         let mut start = if value.is_some() { low + 1 } else { low };
         while start < high {
             let mut end = start + 1;
             while end < high && self.shared.get(end - 1).is_some_and(|shared| *shared > depth) {
                 end += 1;
             }
-            let nibble = nibble_of(page, start, depth);
-            let target = self.node(page, start, end);
-            edges.push(Edge { from: depth + 1, nibble, target });
+            if let Some(edge) = edges.get_mut(count) {
+                edge.nibble = nibble_of(page, start, usize::from(depth));
+                edge.target = self.node(page, start, end);
+                count += 1;
+            }
             start = end;
         }
         self.branches.push(Branch {
@@ -143,56 +141,57 @@ impl Structure {
             depth,
             value,
             first_edge: self.edges.len() as u32,
-            edges: edges.len() as u32,
+            edges: count as u32,
         });
-        self.edges.append(&mut edges);
+        self.edges.extend_from_slice(edges.get(..count).unwrap_or_default());
         Target::Branch((self.branches.len() - 1) as u16)
     }
 }
 
 /// Nibble of the whole path at which `entry.tail` starts.
-pub(crate) fn tail_start(page: Page<'_>, entry: &Entry<'_>) -> usize {
+fn tail_start(page: Page<'_>, entry: &Head<'_>) -> usize {
     if entry.below { ACCOUNT_DEPTH } else { page.depth() & !1 }
 }
 
 /// The nibbles `from..to` of the whole path of entry `index`; `from` must not lie above the page (or, for an
 /// entry below an account, above the boundary).
 pub(crate) fn path_of<'a>(page: Page<'a>, index: usize, from: usize, to: usize) -> Path<'a> {
-    let entry = page.entry(index);
+    let entry = page.head(index);
     let start = tail_start(page, &entry);
     Path::range(entry.tail, from.saturating_sub(start), to.min(entry.end).saturating_sub(start))
 }
 
 fn nibble_of(page: Page<'_>, index: usize, depth: usize) -> u8 {
-    let entry = page.entry(index);
+    let entry = page.head(index);
     path::nibble(entry.tail, depth - tail_start(page, &entry).min(depth))
 }
 
-fn shared_prefixes(page: Page<'_>) -> Vec<usize> {
+fn shared_prefixes(page: Page<'_>, shared: &mut Vec<u16>) {
     let len = page.len();
-    let mut shared = Vec::with_capacity(len.saturating_sub(1));
+    shared.clear();
     if len == 0 {
-        return shared;
+        return;
     }
-    let mut previous = page.entry(0);
+    let depth = page.depth();
+    let start = depth & !1;
+    let mut previous = page.head(0);
     let mut account = previous;
     for index in 1..len {
-        let entry = page.entry(index);
-        shared.push(if !entry.below {
-            let (a, start) = (if previous.below { account } else { previous }, page.depth() & !1);
-            let from = page.depth() % 2;
+        let entry = page.head(index);
+        let nibbles = if !entry.below {
+            let a = if previous.below { account } else { previous };
             let to = a.end.min(entry.end) - start;
-            page.depth() + path::common_prefix(a.tail, entry.tail, from, to)
+            depth + path::common_prefix(a.tail, entry.tail, depth % 2, to)
         } else if previous.below {
             let to = previous.end.min(entry.end) - ACCOUNT_DEPTH;
             ACCOUNT_DEPTH + path::common_prefix(previous.tail, entry.tail, 0, to)
         } else {
             ACCOUNT_DEPTH
-        });
+        };
+        shared.push(nibbles as u16);
         if !entry.below {
             account = entry;
         }
         previous = entry;
     }
-    shared
 }

@@ -4,109 +4,137 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use super::{Pages, Refs, UNKNOWN, Work};
+use super::{Pages, Refs, UNKNOWN};
 use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Entry, Item, Page, Source};
+use crate::scheme::NodeRef;
 use crate::structure::Structure;
 
 /// For each entry of a page: the hashed older page that holds the same entry, and its place there.
 type Matches = Vec<Option<(u64, u16)>>;
 
-/// Fills in the references that `work` shares with its hashed ancestors.
-pub(super) fn carry(pages: &impl Pages, work: &mut Work<'_>) {
-    let matches = matches(pages, work.page);
+/// Memory that serves one page after the other.
+#[derive(Default)]
+pub(super) struct Scratch {
+    pub(super) structure: Structure,
+    old: Structure,
+    matches: Matches,
+}
+
+/// Fills in the references that `page`, with `structure`, shares with its hashed ancestors.
+pub(super) fn carry(
+    pages: &impl Pages,
+    page: Page<'_>,
+    structure: &Structure,
+    refs: &mut [NodeRef],
+    scratch: &mut Scratch,
+) {
+    let Scratch { old, matches, .. } = scratch;
+    matches.clear();
+    matches.resize(page.len(), None);
+    find_matches(pages, page, matches);
     let mut done: Vec<u64> = Vec::new();
-    for (source, _) in matches.iter().flatten() {
-        if done.contains(source) {
+    for at in 0..matches.len() {
+        let Some(Some((source, _))) = matches.get(at).copied() else { continue };
+        if done.contains(&source) {
             continue;
         }
-        done.push(*source);
-        if let (Some(page), Some(refs)) = (pages.page(*source), pages.refs(*source)) {
-            let old = Old { reference: *source, page, refs, structure: Structure::new(page) };
-            old.carry_entries(work, &matches);
-            old.carry_branches(work, &matches);
+        done.push(source);
+        if let (Some(source_page), Some(source_refs)) = (pages.page(source), pages.refs(source)) {
+            old.fill(source_page);
+            let pair = Pair {
+                page,
+                structure,
+                matches,
+                reference: source,
+                old: source_page,
+                old_structure: old,
+                old_refs: source_refs,
+            };
+            pair.carry_entries(refs);
+            pair.carry_branches(refs);
         }
     }
 }
 
-struct Old<'a> {
-    reference: u64,
+/// A page and one of its hashed ancestors.
+struct Pair<'a> {
     page: Page<'a>,
-    refs: &'a Refs,
-    structure: Structure,
+    structure: &'a Structure,
+    matches: &'a Matches,
+    reference: u64,
+    old: Page<'a>,
+    old_structure: &'a Structure,
+    old_refs: &'a Refs,
 }
 
-impl Old<'_> {
-    fn at(&self, matches: &Matches, index: usize) -> Option<usize> {
-        match matches.get(index) {
+impl Pair<'_> {
+    /// Where entry `index` stands in the ancestor, if it came from there unchanged.
+    fn at(&self, index: usize) -> Option<usize> {
+        match self.matches.get(index) {
             Some(Some((source, at))) if *source == self.reference => Some(usize::from(*at)),
             _ => None,
         }
     }
 
-    /// Whether the new entries `low..high` all stand together here, from the answer on.
-    fn run(&self, matches: &Matches, low: usize, high: usize) -> Option<usize> {
-        let first = self.at(matches, low)?;
-        (low..high).all(|index| self.at(matches, index) == Some(first + index - low)).then_some(first)
+    /// Whether the entries `low..high` all stand together there, from the answer on.
+    fn run(&self, low: usize, high: usize) -> Option<usize> {
+        let first = self.at(low)?;
+        (low..high).all(|index| self.at(index) == Some(first + index - low)).then_some(first)
     }
 
-    fn carry_entries(&self, work: &mut Work<'_>, matches: &Matches) {
-        for index in 0..work.page.len() {
-            let Some(at) = self.at(matches, index) else { continue };
-            let Some(node) = self.refs.get(at).filter(|node| **node != UNKNOWN) else { continue };
-            let same = match work.page.entry(index).item {
+    fn carry_entries(&self, refs: &mut [NodeRef]) {
+        for (index, slot) in refs.iter_mut().enumerate().take(self.page.len()) {
+            let Some(at) = self.at(index) else { continue };
+            let Some(node) = self.old_refs.get(at).filter(|node| **node != UNKNOWN) else { continue };
+            let head = self.page.head(index);
+            let same = if head.is_account() {
+                let end = self.page.account_end(index);
+                self.same_edge(index, at)
+                    && self.run(index, end).is_some()
+                    && self.old.account_end(at) - at == end - index
+            } else {
                 // What a leaf comes to depends on where the edge to it begins.
-                Item::Leaf { .. } => self.same_edge(work, index, at),
-                Item::Account { .. } => {
-                    let end = work.page.account_end(index);
-                    self.same_edge(work, index, at)
-                        && self.run(matches, index, end).is_some()
-                        && self.page.account_end(at) - at == end - index
-                }
-                Item::Child { .. } | Item::Blinded { .. } => true,
+                head.is_child() || self.same_edge(index, at)
             };
             if same {
-                work.set(index, *node);
+                *slot = *node;
             }
         }
     }
 
-    fn same_edge(&self, work: &Work<'_>, index: usize, at: usize) -> bool {
-        work.structure.edge_from(work.page, index) == self.structure.edge_from(self.page, at)
+    fn same_edge(&self, index: usize, at: usize) -> bool {
+        self.structure.edge_from(self.page, index) == self.old_structure.edge_from(self.old, at)
     }
 
-    fn carry_branches(&self, work: &mut Work<'_>, matches: &Matches) {
-        for index in 0..work.structure.branches.len() {
-            let Some(branch) = work.structure.branches.get(index) else { continue };
+    fn carry_branches(&self, refs: &mut [NodeRef]) {
+        for (branch, slot) in self.structure.branches.iter().zip(refs.iter_mut().skip(self.page.len())) {
             let (low, high) = (usize::from(branch.low), usize::from(branch.high));
-            let Some(first) = self.run(matches, low, high) else { continue };
+            let Some(first) = self.run(low, high) else { continue };
             let here =
-                self.structure.branches.iter().position(|old| {
+                self.old_structure.branches.iter().position(|old| {
                     usize::from(old.low) == first && usize::from(old.high) == first + high - low
                 });
-            if let Some(node) = here.and_then(|here| self.refs.get(self.page.len() + here)) {
-                work.set(work.page.len() + index, *node);
+            if let Some(node) = here.and_then(|here| self.old_refs.get(self.old.len() + here)) {
+                *slot = *node;
             }
         }
     }
 }
 
-fn matches(pages: &impl Pages, page: Page<'_>) -> Matches {
-    let mut found = vec![None; page.len()];
+fn find_matches(pages: &impl Pages, page: Page<'_>, found: &mut Matches) {
     for source in page.sources() {
         let Some(old) = pages.page(source.page) else { continue };
         if pages.refs(source.page).is_some() {
-            join(page, old, &source, |new, at| set(&mut found, new, Some((source.page, at as u16))));
+            join(page, old, &source, |new, at| set(found, new, Some((source.page, at as u16))));
         } else if let Some((reference, ancestor)) = ancestor(pages, old, &source) {
             let whole = Source { old_start: 0, old_len: ancestor.len() as u16, ..source };
-            join(page, ancestor, &whole, |new, at| set(&mut found, new, Some((reference, at as u16))));
+            join(page, ancestor, &whole, |new, at| set(found, new, Some((reference, at as u16))));
         } else {
-            let through = matches(pages, old);
-            join(page, old, &source, |new, at| {
-                set(&mut found, new, through.get(at).copied().flatten());
-            });
+            let mut through = vec![None; old.len()];
+            find_matches(pages, old, &mut through);
+            join(page, old, &source, |new, at| set(found, new, through.get(at).copied().flatten()));
         }
     }
-    found
 }
 
 fn set(found: &mut Matches, index: usize, value: Option<(u64, u16)>) {
