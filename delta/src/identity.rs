@@ -115,15 +115,29 @@ pub(crate) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Identity>> {
     Identity::decode(&bytes, &path).map(Some)
 }
 
-/// Makes a store in `dir`, which must be there and hold nothing of anybody else's.
-pub(crate) fn create(vfs: &dyn Vfs, dir: &Path, create: &Create) -> Result<Identity> {
-    let identity = Identity { format: FORMAT_VERSION, id: create.id, config: create.config.clone() };
+/// Writes the identity of the store in `dir`, and makes it durable.
+pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, identity: &Identity) -> Result<()> {
     let bytes = identity.encode()?;
     create_whole(vfs, dir, &dir.join(FILE), 0, |file, path| file.write_all_at(&bytes, 0).at("write", path))?;
-    if let Some(parent) = dir.parent() {
-        vfs.sync_dir(parent).at("sync", parent)?;
+    Ok(())
+}
+
+impl From<&Create> for Identity {
+    fn from(create: &Create) -> Self {
+        Self { format: FORMAT_VERSION, id: create.id, config: create.config.clone() }
     }
-    Ok(identity)
+}
+
+/// Makes durable that `dir` is there, by itself and by the directories above it, whoever made them.
+pub(crate) fn sync_names(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    for above in dir.ancestors().skip(1) {
+        match vfs.sync_dir(above) {
+            // What may not be opened was not made by a process like this one.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced.at("sync", above)?,
+        }
+    }
+    Ok(())
 }
 
 /// Whether a store may be made in `dir`: it is missing, or empty but for what an unfinished making leaves.
@@ -133,7 +147,12 @@ pub(crate) fn may_create(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
     }
     for entry in vfs.read_dir(dir).at("list", dir)? {
         let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if !(["lock", "store.tmp", "lost+found"].contains(&name) || name.starts_with('.')) {
+        let left = match name {
+            "lock" | "store.tmp" | "lost+found" => true,
+            "segments" | "log" => vfs.read_dir(&entry).at("list", &entry)?.is_empty(),
+            _ => name.starts_with('.'),
+        };
+        if !left {
             return Err(Error::NotAStore {
                 path: dir.to_owned(),
                 what: "it has no identity file, and holds other things",

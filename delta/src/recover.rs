@@ -124,6 +124,10 @@ pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> 
         opening: 0,
     };
     let logs = FoundLogs::read(&context, mode)?;
+    if !options.read_only && logs.is_empty() {
+        // A new store, or one whose making was cut short: not even its name may be durable.
+        identity::sync_names(&*vfs, dir)?;
+    }
     let mut found = scan(&*vfs, &segments_dir, &identity.id, &checker, mode)?;
     let clean = settle_segments(&mut found, &logs, &context, options)?;
 
@@ -206,9 +210,14 @@ fn settle_identity(
     // Somebody else may have made it in between.
     let identity = match (identity::read(vfs, dir)?, &options.create) {
         (Some(identity), _) => identity,
-        (None, Some(create)) => identity::create(vfs, dir, create)?,
+        (None, Some(create)) => Identity::from(create),
         (None, None) => return Err(absent()),
     };
+    let log = dir.join("log");
+    if !vfs.exists(&log).at("look at", &log)? {
+        // There is a log once the identity is durable. One that is there without may be in the page cache only.
+        identity::write(vfs, dir, &identity)?;
+    }
     Ok((identity, Some(lock)))
 }
 
@@ -229,8 +238,14 @@ fn settle_segments(
         let (path, offset) = found.place_of_end();
         return Err(Error::corrupt(&path, offset, "a group that was durable is not there"));
     }
-    if !proven && !options.read_only {
-        found.copy_tail(&*context.vfs, options.segment_bytes)?;
+    if !options.read_only {
+        if !proven {
+            found.copy_tail(&*context.vfs, options.segment_bytes)?;
+        }
+        if !clean {
+            // The newest segment's name may be one that was never synced.
+            found.sync_names(&*context.vfs)?;
+        }
     }
     Ok(clean)
 }
@@ -280,7 +295,8 @@ struct Continued {
 }
 
 impl Continued {
-    /// After a clean close: behind its last record.
+    /// After a clean close: in place of the record that says so. All before it was durable before it was written; it may
+    /// itself be in the page cache only.
     fn resume(context: &LogContext, logs: &FoundLogs, chain: &Chain<'_>, end: SegmentEnd) -> Result<Self> {
         let number = chain.end.file;
         let missing = Error::corrupt(&log_path(&context.dir, number), 0, "a log file is missing");
@@ -288,7 +304,8 @@ impl Continued {
         let others = logs.numbers().filter(|number| chain.files.iter().all(|(used, _)| used != number));
         let free = set_all_free(context, others, logs.free.clone())?;
         let live = chain.files.clone();
-        Ok(Self { file, at: chain.end, live, sealed: (end, chain.start), free, opened: false })
+        let at = chain.records.last().map_or(chain.end, |(_, closed)| closed.start);
+        Ok(Self { file, at, live, sealed: (end, chain.start), free, opened: false })
     }
 
     /// After any other stop: in a new file, which begins with all that is not sealed. Older files no longer count.

@@ -88,10 +88,6 @@ impl<'a> View<'a> {
         Ok(Self { newest, len, ends, ops: reader.rest() })
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     fn end(&self, index: usize) -> Option<usize> {
         let bytes = self.ends.get(index * 4..)?.first_chunk()?;
         Some(u32::from_le_bytes(*bytes) as usize)
@@ -248,7 +244,7 @@ mod tests {
         assert_eq!(bytes, golden);
         let view = View::parse(&bytes).unwrap();
         view.verify().unwrap();
-        let back: Vec<_> = (0..view.len()).map(|index| view.get(index).unwrap()).collect();
+        let back: Vec<_> = (0..view.len).map(|index| view.get(index).unwrap()).collect();
         assert_eq!(back, sample());
         View::parse(&encode(&[]).unwrap()).unwrap().verify().unwrap();
     }

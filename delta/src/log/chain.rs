@@ -50,6 +50,11 @@ impl FoundLogs {
         Ok(found)
     }
 
+    /// Whether there is no log file.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
     /// The numbers of the files, ascending.
     pub(crate) fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.files.keys().copied()

@@ -160,11 +160,6 @@ impl GroupHeader {
         let offset = start.saturating_add(self.length);
         SegmentEnd { segment, offset: offset.next_multiple_of(GROUP_ALIGN), checksum: sum }
     }
-
-    /// Bytes of the table that ends the group.
-    pub(crate) fn table_bytes(&self) -> u64 {
-        u64::from(self.records) * TABLE_ENTRY_BYTES as u64
-    }
 }
 
 /// Where the groups of `segment` start, if it is the one that `end` lies in.

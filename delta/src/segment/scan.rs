@@ -197,6 +197,11 @@ impl Scan {
         Ok(())
     }
 
+    /// Makes the names of the segments durable.
+    pub(crate) fn sync_names(&self, vfs: &dyn Vfs) -> Result<()> {
+        vfs.sync_dir(&self.dir).at("sync", &self.dir)
+    }
+
     /// The newest segment, or 0, and the number of the next record in it.
     pub(crate) fn newest(&self) -> (u32, u32) {
         self.segments.last().map_or((0, 0), |last| (last.number, last.next_record()))

@@ -1,0 +1,343 @@
+//! Opening again after all kinds of stops: what was found is a prefix of what was committed, with everything in it that was synced.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use bristlecone_delta::vfs::sim::{CrashPolicy, Fault, FaultRule, OpKind, Selector, SimVfs};
+use bristlecone_delta::{Error, Found, Locator, LogPosition, Opened, Options, Result, Stamp};
+use common::{DIR, open_in, page_of, payload, seal, small, stamp};
+
+/// What a run of commits knows of itself.
+#[derive(Default, Debug, Clone)]
+struct Model {
+    /// Next version to commit.
+    next: u64,
+    /// (operations so far, versions below this are acknowledged).
+    acknowledged: Vec<(usize, u64)>,
+    stamps: BTreeMap<u64, Stamp>,
+}
+
+/// An open store and what is not sealed in it.
+struct Run {
+    opened: Opened,
+    unsealed: Vec<(u64, Stamp, LogPosition)>,
+    last: Option<(Locator, Locator)>,
+}
+
+impl Run {
+    fn new(opened: Opened) -> Self {
+        let unsealed = opened.tail.iter().map(|b| (b.version, b.stamp, b.end)).collect();
+        let last = opened
+            .last_seal
+            .as_ref()
+            .map(|(sealed, seal)| (sealed.locator(), seal.namespaces[0].root_page.unwrap()));
+        Self { opened, unsealed, last }
+    }
+
+    fn commit(&mut self, model: &mut Model) -> Result<()> {
+        let version = model.next;
+        let at = stamp(self.opened.opening, version);
+        let log = self.opened.log.as_mut().unwrap();
+        // Before it is tried: what was tried may be found.
+        model.stamps.insert(version, at);
+        let end = log.append_batch(version, at, version.checked_sub(1).map(|_| at), &payload(version))?;
+        model.next += 1;
+        self.unsealed.push((version, at, end));
+        if version.is_multiple_of(3) {
+            log.append_root(at, bristlecone_trie::B256::repeat_byte(version as u8))?;
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self, sim: &SimVfs, model: &mut Model) -> Result<()> {
+        self.opened.log.as_mut().unwrap().sync()?;
+        model.acknowledged.push((sim.op_count(), model.next));
+        Ok(())
+    }
+
+    fn seal(&mut self, sim: &SimVfs, model: &mut Model, keep: usize) -> Result<()> {
+        let count = self.unsealed.len().saturating_sub(keep);
+        if count == 0 {
+            return Ok(());
+        }
+        let run: Vec<_> = self.unsealed.drain(..count).collect();
+        self.last = Some(seal(&mut self.opened, &run, self.last)?);
+        model.acknowledged.push((sim.op_count(), run.last().unwrap().0 + 1));
+        Ok(())
+    }
+}
+
+/// Commits, syncs, seals, closes and opens again, in an order that `seed` decides. Fails where the disk does.
+fn workload(sim: &SimVfs, seed: u64, steps: usize, model: &mut Model) -> Result<()> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = move |below: u64| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) % below
+    };
+    let mut run = Run::new(open_in(sim, &small())?);
+    for _ in 0..steps {
+        match random(10) {
+            0..=3 => run.commit(model)?,
+            4..=5 => run.sync(sim, model)?,
+            6..=7 => run.seal(sim, model, random(3) as usize)?,
+            8 => {
+                for _ in 0..random(4) {
+                    run.commit(model)?;
+                }
+                run.sync(sim, model)?;
+            }
+            _ => {
+                let clean = random(2) == 0;
+                let Run { opened, .. } = run;
+                let Opened { log, lock, writer, segments, .. } = opened;
+                if clean {
+                    log.unwrap().close()?;
+                    model.acknowledged.push((sim.op_count(), model.next));
+                } else {
+                    drop(log);
+                }
+                drop((writer, segments, lock));
+                let opened = open_in(sim, &small())?;
+                assert_eq!(opened.clean, clean);
+                model.acknowledged.push((sim.op_count(), model.next));
+                run = Run::new(opened);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything that a store holds: for each version its stamp, from the seals and then from the log.
+fn contents(opened: &Opened) -> Vec<(u64, Stamp)> {
+    let mut seals = Vec::new();
+    let mut next = opened.last_seal.as_ref().map(|(sealed, _)| sealed.locator());
+    while let Some(locator) = next {
+        let seal = opened.segments.seal(locator).unwrap();
+        next = seal.previous;
+        seals.push(seal);
+    }
+    let mut versions = Vec::new();
+    for seal in seals.iter().rev() {
+        versions.extend(seal.versions.iter().map(|v| (v.version, v.stamp)));
+        let last = seal.versions.last().unwrap();
+        let page = seal.namespaces[0].root_page.unwrap();
+        let key = [(last.version % 4) as u8, 1];
+        let expected = Found::Leaf { stamp: last.stamp, value: &last.version.to_be_bytes() };
+        assert_eq!(opened.segments.find(page, &key).unwrap(), expected);
+        assert_eq!(opened.segments.load(page).unwrap().bytes, page_of(last.version, last.stamp));
+    }
+    for batch in &opened.tail {
+        assert_eq!(batch.payload, payload(batch.version));
+        versions.push((batch.version, batch.stamp));
+    }
+    versions
+}
+
+/// Opens `sim` and compares with the model, as after a stop at operation `boundary`. Says how many versions there are.
+fn check(sim: &SimVfs, model: &Model, boundary: usize, what: &dyn std::fmt::Display) -> u64 {
+    let opened = match open_in(sim, &small()) {
+        Ok(opened) => opened,
+        Err(error) => panic!("{what}: {error}"),
+    };
+    let found = contents(&opened);
+    let acknowledged = model.acknowledged.iter().filter(|(ops, _)| *ops <= boundary).map(|(_, v)| *v).max();
+    assert!(found.len() as u64 >= acknowledged.unwrap_or(0), "{what}: {} of {acknowledged:?}", found.len());
+    for (index, (version, stamp)) in found.iter().enumerate() {
+        assert_eq!(*version, index as u64, "{what}");
+        assert_eq!(model.stamps.get(version), Some(stamp), "{what}: version {version}");
+    }
+    assert!(found.iter().all(|(_, stamp)| stamp.opening() < opened.opening), "{what}");
+    opened.segments.verify_all().unwrap();
+    assert!(sim.overwritten_maps().is_empty(), "{what}");
+    found.len() as u64
+}
+
+fn ran(seed: u64, steps: usize) -> (SimVfs, Model) {
+    let sim = SimVfs::new(seed);
+    let mut model = Model::default();
+    workload(&sim, seed, steps, &mut model).unwrap();
+    assert_eq!(sim.overwritten_maps(), []);
+    (sim, model)
+}
+
+#[test]
+fn a_new_store_is_empty_and_keeps_its_identity() {
+    let sim = SimVfs::new(1);
+    let missing = open_in(&sim, &Options { create: None, ..small() }).unwrap_err();
+    assert!(matches!(missing, Error::NotAStore { .. }));
+    assert_eq!(sim.op_count(), 0, "a refusal changes nothing");
+    let opened = open_in(&sim, &small()).unwrap();
+    assert_eq!((opened.opening, opened.clean, opened.tail.len()), (1, false, 0));
+    assert!(matches!(open_in(&sim, &small()), Err(Error::Locked { .. })));
+    opened.log.unwrap().close().unwrap();
+    drop(opened.lock);
+    let opened = open_in(&sim, &Options { create: None, ..small() }).unwrap();
+    assert_eq!((opened.opening, opened.clean), (2, true));
+    assert_eq!((opened.identity.id, &opened.identity.config[..]), ([7; 16], &b"configuration"[..]));
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_is_left_alone() {
+    let sim = SimVfs::new(1);
+    sim.write_file(format!("{DIR}/letters.txt"), b"private").unwrap();
+    assert!(matches!(open_in(&sim, &small()), Err(Error::NotAStore { .. })));
+    sim.write_file(format!("{DIR}/store"), b"something else").unwrap();
+    assert!(matches!(open_in(&sim, &small()), Err(Error::NotAStore { .. })));
+    assert_eq!(sim.op_count(), 0);
+}
+
+#[test]
+fn a_store_of_a_later_format_is_not_touched() {
+    let (sim, _) = ran(3, 20);
+    let path = format!("{DIR}/store");
+    let mut bytes = sim.read_file(&path).unwrap().to_vec();
+    bytes[8] = 9;
+    let sim = sim.crash_image(CrashPolicy::KeepAll, 0);
+    sim.write_file(&path, &bytes).unwrap();
+    let (before, error) = (sim.op_count(), open_in(&sim, &small()).unwrap_err());
+    assert!(matches!(error, Error::NewerFormat { found: 9, supported: 1, .. }));
+    assert_eq!(sim.op_count(), before);
+}
+
+#[test]
+fn a_read_only_opening_changes_nothing_and_finds_the_same() {
+    for seed in 0..20 {
+        let (sim, model) = ran(seed, 40);
+        let image = sim.crash_image(CrashPolicy::KeepAll, 0);
+        let before = image.op_count();
+        let opened = open_in(&image, &Options { read_only: true, ..small() }).unwrap();
+        let found = contents(&opened);
+        assert_eq!(image.op_count(), before);
+        assert!(opened.log.is_none() && opened.writer.is_none() && opened.lock.is_none());
+        drop(opened);
+        assert_eq!(contents(&open_in(&image, &small()).unwrap()), found);
+        assert_eq!(found.len() as u64, model.next);
+    }
+}
+
+#[test]
+fn a_clean_close_copies_nothing_and_a_kill_copies_the_tail() {
+    let sim = SimVfs::new(1);
+    let mut model = Model::default();
+    let mut run = Run::new(open_in(&sim, &small()).unwrap());
+    for _ in 0..5 {
+        run.commit(&mut model).unwrap();
+    }
+    run.seal(&sim, &mut model, 2).unwrap();
+    run.opened.log.unwrap().close().unwrap();
+    drop(run.opened.lock);
+    let before = sim.op_count();
+    let opened = open_in(&sim, &small()).unwrap();
+    assert!(opened.clean && opened.tail.len() == 2);
+    let written = sim.ops()[before..].iter().filter(|op| op.kind == OpKind::Write).count();
+    assert_eq!(written, 1, "only that it was opened");
+    drop(opened);
+    let opened = open_in(&sim, &small()).unwrap();
+    assert!(!opened.clean && opened.tail.len() == 2);
+}
+
+#[test]
+fn every_power_loss_leaves_a_prefix_with_everything_acknowledged() {
+    let mut images = 0;
+    for seed in 0..6 {
+        let (sim, model) = ran(seed, 40);
+        for case in sim.crash_cases(&CrashPolicy::EVERY, 0..2) {
+            check(&case.image, &model, case.boundary, &format!("seed {seed}: {case}"));
+            images += 1;
+        }
+    }
+    println!("{images} crash images");
+}
+
+#[test]
+fn a_power_loss_during_recovery_changes_nothing() {
+    let mut images = 0;
+    for seed in 0..3 {
+        let (sim, model) = ran(seed, 30);
+        let mut last = 0;
+        for case in sim.crash_cases(&[CrashPolicy::KeepAll, CrashPolicy::Mix, CrashPolicy::Tear512], 0..1) {
+            if case.boundary % 5 != 0 && case.boundary < sim.op_count() {
+                continue;
+            }
+            let what = format!("seed {seed}: {case}");
+            let found = check(&case.image, &model, case.boundary, &what);
+            last = last.max(found);
+            for again in case.image.crash_cases(&[CrashPolicy::KeepNothing, CrashPolicy::Mix], 0..1) {
+                let what = format!("{what}, then {again}");
+                assert_eq!(check(&again.image, &model, case.boundary, &what), found, "{what}");
+                images += 1;
+            }
+        }
+        assert_eq!(last, model.next);
+    }
+    println!("{images} crash images");
+}
+
+#[test]
+fn a_kill_at_any_point_loses_nothing_that_a_recovery_has_shown() {
+    for seed in 10..13 {
+        let (sim, model) = ran(seed, 40);
+        for boundary in 0..=sim.op_count() {
+            let image = sim.killed_at(boundary);
+            let found = check(&image, &model, boundary, &format!("seed {seed}: killed at {boundary}"));
+            // What was shown must survive the next power loss, also what had been in the page cache only.
+            let cut = image.crash_image(CrashPolicy::KeepNothing, 0);
+            let what = format!("seed {seed}: killed at {boundary}, then power lost");
+            assert_eq!(check(&cut, &model, boundary, &what), found, "{what}");
+        }
+    }
+}
+
+#[test]
+fn after_any_failed_call_nothing_false_was_acknowledged() {
+    for seed in 20..23 {
+        let (sim, _) = ran(seed, 30);
+        for call in 0..sim.call_count() {
+            for (fault, forever) in [(Fault::Eio, false), (Fault::NoSpace, true), (Fault::ShortWrite, false)]
+            {
+                let sim = SimVfs::new(seed);
+                let rule = FaultRule::at_call(call, fault);
+                sim.fail(if forever { rule.forever() } else { rule });
+                let mut model = Model::default();
+                let _ = workload(&sim, seed, 30, &mut model);
+                sim.clear_faults();
+                let what = format!("seed {seed}: {fault:?} at call {call}");
+                let boundary = sim.op_count();
+                check(&sim.crash_image(CrashPolicy::KeepNothing, 0), &model, boundary, &what);
+                let killed = sim.killed_at(boundary);
+                let found = check(&killed, &model, boundary, &what);
+                let cut = killed.crash_image(CrashPolicy::KeepNothing, 0);
+                assert_eq!(check(&cut, &model, boundary, &what), found, "{what}");
+            }
+        }
+    }
+}
+
+/// What the suite must notice if a sync is forgotten.
+fn noticed(which: impl Fn() -> Selector) -> bool {
+    (0..6).any(|seed| {
+        let sim = SimVfs::new(seed);
+        sim.ignore_syncs(which());
+        let mut model = Model::default();
+        workload(&sim, seed, 40, &mut model).unwrap();
+        let caught = std::panic::catch_unwind(|| {
+            for case in sim.crash_cases(&[CrashPolicy::KeepNothing, CrashPolicy::LoseNames], 0..1) {
+                check(&case.image, &model, case.boundary, &case);
+            }
+        });
+        caught.is_err()
+    })
+}
+
+#[test]
+fn a_forgotten_sync_is_noticed() {
+    for path in ["/log/", "/segments/", "tmp", ".log", ".seg"] {
+        assert!(
+            noticed(|| Selector::any().on(move |found| found.to_string_lossy().contains(path))),
+            "{path}"
+        );
+    }
+}
