@@ -54,6 +54,15 @@ impl<T> Chunk<T> {
         self.cells.get((version % CHUNK as u64) as usize)
     }
 
+    /// The cells of those versions of chunk `number` that are in the range.
+    fn cells_in(&self, number: u64, versions: &RangeInclusive<u64>) -> &[AtomicPtr<Entry<T>>] {
+        let start = number << CHUNK_BITS;
+        let last = CHUNK as u64 - 1;
+        let from = versions.start().saturating_sub(start);
+        let to = versions.end().saturating_sub(start).min(last);
+        self.cells.get(from as usize..=to as usize).unwrap_or_default()
+    }
+
     fn is_empty(&self) -> bool {
         self.cells.iter().all(|cell| cell.load(Relaxed).is_null())
     }
@@ -75,10 +84,22 @@ impl<T> Directory<T> {
         self.chunk(version)?.cell(version)
     }
 
-    /// The published entries, from the lowest version on.
-    fn entries(&self) -> impl DoubleEndedIterator<Item = *mut Entry<T>> {
-        let cells = self.chunks.iter().flat_map(|(_, chunk)| chunk.cells.iter());
-        cells.map(|cell| cell.load(Acquire)).filter(|entry| !entry.is_null())
+    /// The chunks that overlap a range of versions.
+    fn chunks_in(&self, versions: &RangeInclusive<u64>) -> &[(u64, Arc<Chunk<T>>)] {
+        let (low, high) = (versions.start() >> CHUNK_BITS, versions.end() >> CHUNK_BITS);
+        let from = self.chunks.partition_point(|(number, _)| *number < low);
+        let to = self.chunks.partition_point(|(number, _)| *number <= high);
+        self.chunks.get(from..to).unwrap_or_default()
+    }
+
+    /// The cells of published versions in a range, ascending.
+    fn published(
+        &self,
+        versions: RangeInclusive<u64>,
+    ) -> impl DoubleEndedIterator<Item = &AtomicPtr<Entry<T>>> {
+        let chunks = self.chunks_in(&versions).iter();
+        let cells = chunks.flat_map(move |(number, chunk)| chunk.cells_in(*number, &versions));
+        cells.filter(|cell| !cell.load(Acquire).is_null())
     }
 }
 
@@ -310,9 +331,9 @@ impl<T: Send + Sync + 'static> Versions<T> {
     /// Every published version with its stamp, ascending. Costs a look at each. Lock-free.
     pub fn published(&self) -> Vec<(u64, u64)> {
         let guard = pin();
-        let entries = self.directory(&guard).entries();
-        // SAFETY: found in a cell under the guard.
-        entries.map(|entry| unsafe { &*entry }).map(|entry| (entry.version, entry.stamp)).collect()
+        let cells = self.directory(&guard).published(0..=u64::MAX);
+        let entries = cells.filter_map(|cell| self.load(cell, &guard));
+        entries.map(|entry| (entry.version, entry.stamp)).collect()
     }
 
     /// The stamps that leases hold, sorted. A published version that nobody leases is not among them.
@@ -356,31 +377,27 @@ impl<T: Send + Sync + 'static> Versions<T> {
     /// Takes a range of versions out of the table. The caller holds the writer's lock.
     fn remove(&self, versions: RangeInclusive<u64>, guard: &Guard) -> usize {
         let directory = self.directory(guard);
-        let (low, high) = (versions.start() >> CHUNK_BITS, versions.end() >> CHUNK_BITS);
-        let from = directory.chunks.partition_point(|(number, _)| *number < low);
-        let to = directory.chunks.partition_point(|(number, _)| *number <= high);
-        let touched = directory.chunks.get(from..to).unwrap_or_default();
-        let mut removed = Vec::new();
-        for (_, chunk) in touched {
-            for cell in &chunk.cells {
-                if self.load(cell, guard).is_some_and(|entry| versions.contains(&entry.version)) {
-                    removed.push(cell.swap(ptr::null_mut(), Release));
-                }
-            }
-        }
+        let (low, high) = (*versions.start(), *versions.end());
+        let removed: Vec<*mut Entry<T>> =
+            directory.published(versions.clone()).map(|cell| cell.swap(ptr::null_mut(), Release)).collect();
         if removed.is_empty() {
             return 0;
         }
-        let or_null = |entry: Option<*mut Entry<T>>| entry.unwrap_or(ptr::null_mut());
-        self.latest.store(or_null(directory.entries().next_back()), Release);
-        self.oldest.store(or_null(directory.entries().next()), Release);
+        let first =
+            |cell: Option<&AtomicPtr<Entry<T>>>| cell.map_or(ptr::null_mut(), |cell| cell.load(Relaxed));
+        if removed.contains(&self.latest.load(Relaxed)) {
+            self.latest.store(first(directory.published(0..=low).next_back()), Release);
+        }
+        if removed.contains(&self.oldest.load(Relaxed)) {
+            self.oldest.store(first(directory.published(high..=u64::MAX).next()), Release);
+        }
         for entry in &removed {
             // SAFETY: taken out of the table just now; the strong count is still ours.
             unsafe { &**entry }.gone.store(true, Release);
         }
         // Orders the marks before every later scan of the registry, by whichever thread learns that this returned.
         fence(SeqCst);
-        if touched.iter().any(|(_, chunk)| chunk.is_empty()) {
+        if directory.chunks_in(&versions).iter().any(|(_, chunk)| chunk.is_empty()) {
             let mut chunks = directory.chunks.clone();
             chunks.retain(|(_, chunk)| !chunk.is_empty());
             self.replace_directory(chunks, guard);

@@ -8,7 +8,7 @@
 #![cfg(loom)]
 #![cfg_attr(loom, expect(unsafe_code, reason = "loom's checked cells are read through pointers"))]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bristlecone_snapshot::{Lives, Lookup, SlotId, Slots, Versions, pin};
@@ -21,7 +21,7 @@ use loom::thread;
 
 type Table = Slots<u64, u64>;
 
-/// As many as there are steps: every interleaving.
+/// As many as there are steps: every interleaving that loom tells apart.
 const ALL: usize = 100;
 
 /// Explores, with at most `preemptions` switches of a thread that could have gone on.
@@ -30,6 +30,29 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     builder.preemption_bound.get_or_insert(preemptions);
     builder.max_branches = 20_000;
     builder.check(model);
+}
+
+/// Explores two threads over one state twice, with their roles exchanged: loom's reduction of equivalent schedules is
+/// not symmetric, and was seen to pass over a race in one of the two arrangements.
+fn explore_both<S: Send + Sync + 'static>(
+    preemptions: usize,
+    state: fn() -> S,
+    one: fn(&S),
+    other: fn(&S),
+    after: fn(&S),
+) {
+    for (first, second) in [(one, other), (other, one)] {
+        explore(preemptions, move || {
+            let state = Arc::new(state());
+            let spawned = {
+                let state = Arc::clone(&state);
+                thread::spawn(move || first(&state))
+            };
+            second(&state);
+            spawned.join().unwrap();
+            after(&state);
+        });
+    }
 }
 
 fn versions<T: Send + Sync>() -> Arc<Versions<T>> {
@@ -82,139 +105,167 @@ fn read(slots: &Table, id: SlotId) -> Option<u64> {
     }
 }
 
+/// A table and one id in it, and a place for the next.
+struct One {
+    slots: Table,
+    id: SlotId,
+    next: Mutex<Option<SlotId>>,
+}
+
+impl One {
+    fn in_memory() -> Self {
+        let slots = Table::new();
+        let id = slots.insert(&[1, 1]).unwrap();
+        Self { slots, id, next: Mutex::new(None) }
+    }
+
+    fn located() -> Self {
+        let slots = Table::new();
+        let id = slots.insert_with_locator(1).unwrap();
+        Self { slots, id, next: Mutex::new(None) }
+    }
+
+    fn both() -> Self {
+        let one = Self::in_memory();
+        one.slots.set_locator(one.id, 1);
+        one
+    }
+
+    /// Notes the next id, which gets the same slot where nobody was in the way.
+    fn reuse(&self, next: SlotId) {
+        assert_ne!(next, self.id);
+        assert_eq!(read(&self.slots, self.id), None);
+        *self.next.lock().unwrap() = Some(next);
+    }
+
+    fn next(&self) -> SlotId {
+        self.next.lock().unwrap().unwrap()
+    }
+}
+
+/// A table, and a word through which an id is passed on.
+#[derive(Default)]
+struct Board {
+    slots: Table,
+    word: AtomicU64,
+}
+
 #[test]
 fn whoever_sees_an_id_sees_the_block() {
-    explore(ALL, || {
-        let slots = Arc::new(Table::new());
-        let board = Arc::new(AtomicU64::new(0));
-        let writer = {
-            let (slots, board) = (Arc::clone(&slots), Arc::clone(&board));
-            thread::spawn(move || board.store(slots.insert(&[7, 7]).unwrap().to_word(), Release))
-        };
-        if let Some(id) = SlotId::from_word(board.load(Acquire)) {
-            assert_eq!(read(&slots, id), Some(7));
-        }
-        writer.join().unwrap();
-    });
+    explore_both(
+        ALL,
+        Board::default,
+        |board| board.word.store(board.slots.insert(&[7, 7]).unwrap().to_word(), Release),
+        |board| {
+            if let Some(id) = SlotId::from_word(board.word.load(Acquire)) {
+                assert_eq!(read(&board.slots, id), Some(7));
+            }
+        },
+        |_| {},
+    );
 }
 
 #[test]
 fn an_id_that_was_passed_on_without_any_order_is_whole_or_gone() {
-    explore(ALL, || {
-        let slots = Arc::new(Table::new());
-        let board = Arc::new(AtomicU64::new(0));
-        let writer = {
-            let (slots, board) = (Arc::clone(&slots), Arc::clone(&board));
-            thread::spawn(move || board.store(slots.insert(&[7, 7]).unwrap().to_word(), Relaxed))
-        };
-        if let Some(id) = SlotId::from_word(board.load(Relaxed)) {
-            assert!(matches!(read(&slots, id), Some(7) | None));
-        }
-        writer.join().unwrap();
-    });
+    explore_both(
+        ALL,
+        Board::default,
+        |board| board.word.store(board.slots.insert(&[7, 7]).unwrap().to_word(), Relaxed),
+        |board| {
+            if let Some(id) = SlotId::from_word(board.word.load(Relaxed)) {
+                assert!(matches!(read(&board.slots, id), Some(7) | None));
+            }
+        },
+        |_| {},
+    );
 }
 
 #[test]
 fn a_filled_block_is_seen_whole() {
-    explore(ALL, || {
-        let slots = Arc::new(Table::new());
-        let id = slots.insert_with_locator(1).unwrap();
-        let writer = {
-            let slots = Arc::clone(&slots);
-            thread::spawn(move || assert!(slots.fill(id, &[2, 2])))
-        };
-        assert!(matches!(read(&slots, id), Some(1 | 2)));
-        writer.join().unwrap();
-    });
+    explore_both(
+        ALL,
+        One::located,
+        |one| assert!(one.slots.fill(one.id, &[2, 2])),
+        |one| assert!(matches!(read(&one.slots, one.id), Some(1 | 2))),
+        |_| {},
+    );
 }
 
 #[test]
 fn a_retired_id_is_its_own_content_or_gone_also_when_its_slot_is_reused() {
-    explore(ALL, || {
-        let slots = Arc::new(Table::new());
-        let id = slots.insert(&[1, 1]).unwrap();
-        let reader = {
-            let slots = Arc::clone(&slots);
-            thread::spawn(move || {
-                let seen = read(&slots, id);
-                assert!(matches!(seen, Some(1) | None), "{seen:?}");
-            })
-        };
-        assert!(slots.retire(id));
-        slots.reclaim();
-        // The same slot, where the reader was not in the way.
-        let next = slots.insert(&[2, 2]).unwrap();
-        assert_ne!(next, id);
-        assert_eq!(read(&slots, id), None);
-        reader.join().unwrap();
-        assert_eq!(read(&slots, next), Some(2));
-    });
+    explore_both(
+        5,
+        One::in_memory,
+        |one| {
+            assert!(one.slots.retire(one.id));
+            one.slots.reclaim();
+            one.reuse(one.slots.insert(&[2, 2]).unwrap());
+        },
+        |one| assert!(matches!(read(&one.slots, one.id), Some(1) | None)),
+        |one| assert_eq!(read(&one.slots, one.next()), Some(2)),
+    );
 }
 
 #[test]
 fn a_reused_slot_does_not_lend_its_locator_to_an_old_id() {
-    explore(ALL, || {
-        let slots = Arc::new(Table::new());
-        let id = slots.insert_with_locator(1).unwrap();
-        let reader = {
-            let slots = Arc::clone(&slots);
-            thread::spawn(move || {
-                let seen = (read(&slots, id), slots.locator(id));
-                assert!(matches!(seen.0, Some(1) | None) && matches!(seen.1, Some(1) | None), "{seen:?}");
-            })
-        };
-        slots.retire(id);
-        slots.reclaim();
-        let next = slots.insert_with_locator(2).unwrap();
-        reader.join().unwrap();
-        assert_eq!(read(&slots, next), Some(2));
-    });
+    explore_both(
+        4,
+        One::located,
+        |one| {
+            one.slots.retire(one.id);
+            one.slots.reclaim();
+            one.reuse(one.slots.insert_with_locator(2).unwrap());
+        },
+        |one| {
+            assert!(matches!(read(&one.slots, one.id), Some(1) | None));
+            assert!(matches!(one.slots.locator(one.id), Some(1) | None));
+        },
+        |one| assert_eq!(read(&one.slots, one.next()), Some(2)),
+    );
 }
 
 #[test]
 fn readers_do_not_notice_eviction_and_filling() {
-    explore(ALL, || {
-        let slots = Arc::new(Table::new());
-        let id = slots.insert(&[1, 1]).unwrap();
-        slots.set_locator(id, 1);
-        let reader = {
-            let slots = Arc::clone(&slots);
-            thread::spawn(move || {
-                assert_eq!(read(&slots, id), Some(1));
-                assert_eq!(read(&slots, id), Some(1));
-            })
-        };
-        assert!(slots.evict(id));
-        slots.reclaim();
-        assert!(slots.fill(id, &[1, 1]));
-        reader.join().unwrap();
-    });
+    explore_both(
+        5,
+        One::both,
+        |one| {
+            assert!(one.slots.evict(one.id));
+            one.slots.reclaim();
+            assert!(one.slots.fill(one.id, &[1, 1]));
+        },
+        |one| {
+            assert_eq!(read(&one.slots, one.id), Some(1));
+            assert_eq!(read(&one.slots, one.id), Some(1));
+        },
+        |_| {},
+    );
 }
 
 #[test]
 fn what_is_put_into_a_slot_that_retires_does_not_reach_its_next_use() {
-    explore(5, || {
-        let slots = Arc::new(Table::new());
-        let id = slots.insert_with_locator(1).unwrap();
-        let other = {
-            let slots = Arc::clone(&slots);
-            thread::spawn(move || {
-                slots.fill(id, &[1, 1]);
-                slots.set_companion(id, 1);
-                slots.set_locator(id, 5);
-            })
-        };
-        slots.retire(id);
-        slots.reclaim();
-        let next = slots.insert_with_locator(2).unwrap();
-        assert_eq!(read(&slots, next), Some(2));
-        other.join().unwrap();
-        assert_eq!(read(&slots, next), Some(2));
-        assert_eq!(slots.companion(next, &pin()), None);
-        assert_eq!(read(&slots, id), None);
-        let stats = slots.stats();
-        assert_eq!((stats.slots, stats.blocks, stats.block_bytes, stats.companions), (1, 0, 0, 0));
-    });
+    explore_both(
+        3,
+        One::located,
+        |one| {
+            one.slots.retire(one.id);
+            one.slots.reclaim();
+            one.reuse(one.slots.insert_with_locator(2).unwrap());
+            assert_eq!(read(&one.slots, one.next()), Some(2));
+        },
+        |one| {
+            one.slots.fill(one.id, &[1, 1]);
+            one.slots.set_companion(one.id, 1);
+            one.slots.set_locator(one.id, 5);
+        },
+        |one| {
+            assert_eq!(read(&one.slots, one.next()), Some(2));
+            assert_eq!(one.slots.companion(one.next(), &pin()), None);
+            assert_eq!(read(&one.slots, one.id), None);
+            let stats = one.slots.stats();
+            assert_eq!((stats.slots, stats.blocks, stats.block_bytes, stats.companions), (1, 0, 0, 0));
+        },
+    );
 }
 
 /// A companion that knows its end.
@@ -226,50 +277,57 @@ impl Drop for Companion {
     }
 }
 
-#[test]
-fn of_two_companions_one_wins_and_is_seen_whole_until_the_slot_retires() {
-    explore(ALL, || {
-        let slots = Arc::new(Slots::<u64, Companion>::new());
+/// A table with one id, for companions.
+struct Attached {
+    slots: Slots<u64, Companion>,
+    id: SlotId,
+}
+
+impl Attached {
+    fn new() -> Self {
+        let slots = Slots::new();
         let id = slots.insert(&[1, 1]).unwrap();
-        let other = {
-            let slots = Arc::clone(&slots);
-            thread::spawn(move || slots.set_companion(id, Companion(Ground::new(5))))
-        };
-        let mine = slots.set_companion(id, Companion(Ground::new(6)));
+        Self { slots, id }
+    }
+
+    fn read(&self) -> Option<u64> {
         let guard = pin();
-        let companion = slots.companion(id, &guard).unwrap();
+        let companion = self.slots.companion(self.id, &guard)?;
         let seen = companion.0.stand();
         thread::yield_now();
-        assert_eq!(companion.0.stand(), seen, "and it stays");
-        drop(guard);
+        assert_eq!(companion.0.stand(), seen, "it stays, and is not freed under the guard");
+        Some(seen)
+    }
+}
+
+#[test]
+fn of_two_companions_one_wins_and_is_seen_whole() {
+    explore(ALL, || {
+        let one = Arc::new(Attached::new());
+        let other = {
+            let one = Arc::clone(&one);
+            thread::spawn(move || one.slots.set_companion(one.id, Companion(Ground::new(5))))
+        };
+        let mine = one.slots.set_companion(one.id, Companion(Ground::new(6)));
+        let seen = one.read();
         assert_ne!(mine, other.join().unwrap(), "exactly one");
-        assert_eq!(seen, if mine { 6 } else { 5 });
+        assert_eq!(seen, Some(if mine { 6 } else { 5 }));
     });
 }
 
 #[test]
 fn a_companion_is_seen_whole_and_not_freed_under_a_guard() {
-    explore(ALL, || {
-        let slots = Arc::new(Slots::<u64, Companion>::new());
-        let id = slots.insert(&[1, 1]).unwrap();
-        let writer = {
-            let slots = Arc::clone(&slots);
-            thread::spawn(move || {
-                slots.set_companion(id, Companion(Ground::new(1)));
-                slots.retire(id);
-                slots.reclaim();
-            })
-        };
-        let guard = pin();
-        if let Some(companion) = slots.companion(id, &guard) {
-            companion.0.stand();
-            thread::yield_now();
-            companion.0.stand();
-        }
-        drop(guard);
-        writer.join().unwrap();
-        assert!(slots.companion(id, &pin()).is_none());
-    });
+    explore_both(
+        5,
+        Attached::new,
+        |one| {
+            one.slots.set_companion(one.id, Companion(Ground::new(7)));
+            one.slots.retire(one.id);
+            one.slots.reclaim();
+        },
+        |one| assert!(matches!(one.read(), Some(7) | None)),
+        |one| assert_eq!(one.read(), None),
+    );
 }
 
 #[test]
@@ -288,111 +346,130 @@ fn two_threads_that_retire_an_id_free_it_once() {
     });
 }
 
+type Grounds = Versions<Arc<Ground>>;
+
+/// Versions, and what the first of them stands on.
+struct First {
+    versions: Grounds,
+    ground: Arc<Ground>,
+}
+
+impl First {
+    /// Version 0 with stamp 10.
+    fn published() -> Self {
+        let first = Self { versions: Versions::new(|| Duration::ZERO), ground: Ground::new(1) };
+        first.versions.publish(0, 10, Arc::clone(&first.ground)).unwrap();
+        first
+    }
+
+    /// Version 1 with stamp 11, above another.
+    fn second_of_two() -> Self {
+        let first = Self { versions: Versions::new(|| Duration::ZERO), ground: Ground::new(1) };
+        first.versions.publish(0, 10, Ground::new(1)).unwrap();
+        first.versions.publish(1, 11, Arc::clone(&first.ground)).unwrap();
+        first
+    }
+
+    /// What a committer does once the version left the table.
+    fn reclaim_unless_live(&self, stamp: u64) {
+        if !self.versions.live_stamps().contains(&stamp) {
+            self.ground.reclaim();
+        }
+    }
+}
+
 #[test]
 fn the_latest_version_is_published_whole_and_only_grows() {
-    explore(ALL, || {
-        let versions = versions::<Arc<Ground>>();
-        let writer = {
-            let versions = Arc::clone(&versions);
-            thread::spawn(move || {
-                for version in 0..2 {
-                    versions.publish(version, version + 10, Ground::new(version + 20)).unwrap();
-                }
-            })
-        };
-        let mut last = 0;
-        for _ in 0..2 {
-            if let Some(lease) = versions.latest() {
-                assert_eq!(lease.stand(), lease.version() + 20);
-                assert!(lease.version() >= last);
-                last = lease.version();
-                assert!(versions.lease(last).is_some(), "what is the latest can be leased by number");
-                assert!(versions.range().unwrap().contains(&last));
+    explore_both(
+        5,
+        || Grounds::new(|| Duration::ZERO),
+        |versions| {
+            for version in 0..2 {
+                versions.publish(version, version + 10, Ground::new(version + 20)).unwrap();
             }
-        }
-        writer.join().unwrap();
-    });
+        },
+        |versions| {
+            let mut last = 0;
+            for _ in 0..2 {
+                if let Some(lease) = versions.latest() {
+                    assert_eq!(lease.stand(), lease.version() + 20);
+                    assert!(lease.version() >= last);
+                    last = lease.version();
+                    assert!(versions.lease(last).is_some(), "what is the latest can be leased by number");
+                    assert!(versions.range().unwrap().contains(&last));
+                }
+            }
+        },
+        |_| {},
+    );
 }
 
 #[test]
 fn a_forgotten_stamp_that_is_not_listed_has_no_lease_and_gets_none() {
-    explore(ALL, || {
-        let versions = versions::<Arc<Ground>>();
-        let zero = Ground::new(1);
-        versions.publish(0, 10, Arc::clone(&zero)).unwrap();
-        let reader = {
-            let versions = Arc::clone(&versions);
-            thread::spawn(move || {
-                if let Some(lease) = versions.lease(0) {
-                    lease.stand();
-                    let clone = lease.clone();
-                    drop(lease);
-                    thread::yield_now();
-                    clone.stand();
-                }
-            })
-        };
-        assert!(versions.forget(0));
-        if !versions.live_stamps().contains(&10) {
-            zero.reclaim();
-        }
-        reader.join().unwrap();
-        assert!(versions.lease(0).is_none());
-        assert!(versions.live_stamps().is_empty());
-    });
+    explore_both(
+        ALL,
+        First::published,
+        |first| {
+            assert!(first.versions.forget(0));
+            first.reclaim_unless_live(10);
+        },
+        |first| {
+            if let Some(lease) = first.versions.lease(0) {
+                lease.stand();
+                let clone = lease.clone();
+                drop(lease);
+                thread::yield_now();
+                clone.stand();
+            }
+        },
+        |first| {
+            assert!(first.versions.lease(0).is_none());
+            assert!(first.versions.live_stamps().is_empty());
+        },
+    );
 }
 
 #[test]
 fn the_same_holds_for_the_latest_while_another_is_published() {
-    explore(ALL, || {
-        let versions = versions::<Arc<Ground>>();
-        let zero = Ground::new(1);
-        versions.publish(0, 10, Arc::clone(&zero)).unwrap();
-        let reader = {
-            let versions = Arc::clone(&versions);
-            thread::spawn(move || {
-                let lease = versions.latest().unwrap();
-                lease.stand();
-                thread::yield_now();
-                lease.stand();
-            })
-        };
-        versions.publish(1, 11, Ground::new(1)).unwrap();
-        versions.forget(0);
-        if !versions.live_stamps().contains(&10) {
-            zero.reclaim();
-        }
-        reader.join().unwrap();
-    });
+    explore_both(
+        5,
+        First::published,
+        |first| {
+            first.versions.publish(1, 11, Ground::new(1)).unwrap();
+            first.versions.forget(0);
+            first.reclaim_unless_live(10);
+        },
+        |first| {
+            let lease = first.versions.latest().unwrap();
+            lease.stand();
+            thread::yield_now();
+            lease.stand();
+        },
+        |_| {},
+    );
 }
 
 #[test]
 fn a_number_that_is_published_again_does_not_revive_its_former_bearer() {
-    explore(5, || {
-        let versions = versions::<Arc<Ground>>();
-        let (zero, first, second) = (Ground::new(1), Ground::new(1), Ground::new(1));
-        versions.publish(0, 10, zero).unwrap();
-        versions.publish(1, 11, Arc::clone(&first)).unwrap();
-        let reader = {
-            let versions = Arc::clone(&versions);
-            thread::spawn(move || {
-                let lease = versions.latest().unwrap();
+    explore_both(
+        3,
+        First::second_of_two,
+        |first| {
+            assert_eq!(first.versions.unpublish_after(0), 1);
+            first.reclaim_unless_live(11);
+            first.versions.publish(1, 12, Ground::new(1)).unwrap();
+        },
+        |first| {
+            let lease = first.versions.latest().unwrap();
+            lease.stand();
+            assert!(matches!((lease.version(), lease.stamp()), (1, 11) | (0, 10) | (1, 12)));
+            drop(lease);
+            if let Some(lease) = first.versions.lease(1) {
                 lease.stand();
-                assert!(matches!((lease.version(), lease.stamp()), (1, 11) | (0, 10) | (1, 12)));
-                drop(lease);
-                if let Some(lease) = versions.lease(1) {
-                    lease.stand();
-                }
-            })
-        };
-        assert_eq!(versions.unpublish_after(0), 1);
-        if !versions.live_stamps().contains(&11) {
-            first.reclaim();
-        }
-        versions.publish(1, 12, second).unwrap();
-        reader.join().unwrap();
-        assert_eq!(versions.latest().unwrap().stamp(), 12);
-    });
+            }
+        },
+        |first| assert_eq!(first.versions.latest().unwrap().stamp(), 12),
+    );
 }
 
 #[test]
@@ -439,35 +516,57 @@ fn with_two_readers_it_holds_too() {
     });
 }
 
+/// A little store.
+struct Store {
+    slots: Table,
+    versions: Versions<SlotId>,
+    old: SlotId,
+    lives: Mutex<Lives<SlotId>>,
+}
+
+impl Store {
+    fn new() -> Self {
+        let slots = Table::new();
+        let versions = Versions::new(|| Duration::ZERO);
+        let old = slots.insert(&[10, 10]).unwrap();
+        versions.publish(0, 10, old).unwrap();
+        Self { slots, versions, old, lives: Mutex::new(Lives::new()) }
+    }
+
+    fn collect(&self) {
+        // The standard mutex is invisible to loom: nothing that loom schedules may happen under it.
+        let live = self.versions.live_stamps();
+        let over = self.lives.lock().unwrap().collect(&live, 11);
+        self.slots.retire_all(over);
+    }
+}
+
 /// The whole of it: a reader under a lease finds every block of its version, while the committer supersedes,
 /// publishes, forgets, collects and retires.
 #[test]
 fn a_lease_finds_its_blocks_while_the_committer_reclaims() {
-    explore(6, || {
-        let slots = Arc::new(Table::new());
-        let versions = versions::<SlotId>();
-        let old = slots.insert(&[10, 10]).unwrap();
-        versions.publish(0, 10, old).unwrap();
-        let reader = {
-            let (slots, versions) = (Arc::clone(&slots), Arc::clone(&versions));
-            thread::spawn(move || {
-                let lease = versions.latest().unwrap();
-                assert_eq!(read(&slots, *lease), Some(lease.stamp()));
-                thread::yield_now();
-                assert_eq!(read(&slots, *lease), Some(lease.stamp()));
-            })
-        };
-        let mut lives = Lives::new();
-        let new = slots.insert(&[11, 11]).unwrap();
-        lives.supersede(old, 10, 11, 16);
-        versions.publish(1, 11, new).unwrap();
-        versions.forget(0);
-        slots.retire_all(lives.collect(&versions.live_stamps(), 11));
-        reader.join().unwrap();
-        slots.retire_all(lives.collect(&versions.live_stamps(), 11));
-        assert_eq!(read(&slots, old), None);
-        assert_eq!(read(&slots, new), Some(11));
-    });
+    explore_both(
+        4,
+        Store::new,
+        |store| {
+            let new = store.slots.insert(&[11, 11]).unwrap();
+            store.lives.lock().unwrap().supersede(store.old, 10, 11, 16);
+            store.versions.publish(1, 11, new).unwrap();
+            store.versions.forget(0);
+            store.collect();
+        },
+        |store| {
+            let lease = store.versions.latest().unwrap();
+            assert_eq!(read(&store.slots, *lease), Some(lease.stamp()));
+            thread::yield_now();
+            assert_eq!(read(&store.slots, *lease), Some(lease.stamp()));
+        },
+        |store| {
+            store.collect();
+            assert_eq!(read(&store.slots, store.old), None);
+            assert_eq!(read(&store.slots, *store.versions.latest().unwrap()), Some(11));
+        },
+    );
 }
 
 /// That the checks above can fail: the same with the marking order turned round is caught.
