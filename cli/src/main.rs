@@ -1,1 +1,71 @@
-fn main(){}
+//! The `bristlecone` command: tries the engine, and looks into directories that it made.
+//!
+//! One file a command in [`commands`]; [`run`] is the main job. Output goes through [`output`], everything
+//! for people to standard error or in tables, one JSON object a line with `--json`.
+
+mod commands;
+mod failure;
+mod interrupt;
+mod output;
+mod parse;
+mod progress;
+mod run;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{failure::Failure, output::Output};
+
+/// Bristlecone: an embedded multi-version Merkle state store.
+///
+/// Every command takes the directory first, then options. Exit codes: 0 done, 1 failed (or a proof that does not hold,
+/// damage that was found, wrong reads), 2 wrong usage, 130 stopped by Ctrl-C.
+#[derive(Debug, Parser)]
+#[command(name = "bristlecone", version, propagate_version = true)]
+struct Cli {
+    /// Print one JSON object a line instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Init(commands::init::Args),
+    Replay(commands::replay::Args),
+    Get(commands::get::Args),
+    Prove(commands::prove::Args),
+    Verify(commands::verify::Args),
+    Versions(commands::versions::Args),
+    Stats(commands::stats::Args),
+    Check(commands::check::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut output = Output::new(cli.json);
+    match execute(cli.command, &mut output) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output.failure(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn execute(command: Command, output: &mut Output) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::execute(&args, output),
+        Command::Init(args) => commands::init::execute(&args, output),
+        Command::Replay(args) => commands::replay::execute(&args, output),
+        Command::Get(args) => commands::get::execute(&args, output),
+        Command::Prove(args) => commands::prove::execute(&args, output),
+        Command::Verify(args) => commands::verify::execute(&args, output),
+        Command::Versions(args) => commands::versions::execute(&args, output),
+        Command::Stats(args) => commands::stats::execute(&args, output),
+        Command::Check(args) => commands::check::execute(&args, output),
+    }
+}

@@ -1,0 +1,10 @@
+//! One file a command.
+
+pub(crate) mod check;
+pub(crate) mod get;
+pub(crate) mod init;
+pub(crate) mod prove;
+pub(crate) mod replay;
+pub(crate) mod stats;
+pub(crate) mod verify;
+pub(crate) mod versions;

@@ -1,0 +1,276 @@
+//! `run`: the main job on an embedded default, with no input at all.
+
+mod committer;
+mod measure;
+mod oracle;
+mod readers;
+mod report;
+mod workload;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Instant,
+};
+
+use bristlecone::{B256, Namespace, Options, RootSchedule, SchemeKind, Store};
+
+use crate::{failure::Failure, interrupt, output::Output};
+use committer::Phase;
+use readers::{Reads, Until};
+use report::{Figures, Interrupted};
+use workload::{MAX_KEYS, Model, Plan, Skew, Workload};
+
+/// Make a seeded chain and commit it while executors read; then prove the final root.
+///
+/// A load makes the keys; then each version updates some and inserts others. Executors on several threads read the
+/// latest and historical versions meanwhile, and every value they get is compared with a model. At the end the root is
+/// computed again without Bristlecone, reads are timed with nothing else going on, and the store is closed and
+/// reopened.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The directory to make; a fresh `bristlecone-data` beside you if left out.
+    dir: Option<PathBuf>,
+    /// Accounts and storage slots, or raw 32-byte keys and values.
+    #[arg(long, value_enum, default_value = "accounts")]
+    workload: Workload,
+    /// The hash rule.
+    #[arg(long, value_enum, default_value = "ethereum")]
+    scheme: Scheme,
+    /// Keys that the load makes.
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
+    /// Versions after the load.
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    versions: u64,
+    /// Updates a version; a key that is drawn twice is updated once.
+    #[arg(long, value_name = "N", default_value_t = 5_000)]
+    updates: u64,
+    /// New keys a version.
+    #[arg(long, value_name = "N", default_value_t = 250)]
+    inserts: u64,
+    /// Which keys are updated: all alike, or Zipf with exponent 0.99.
+    #[arg(long, value_enum, default_value = "uniform")]
+    skew: Skew,
+    /// Keys a version of the load.
+    #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..))]
+    batch: u64,
+    /// Compute the root of every n-th version only.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    root_every: u64,
+    /// Threads that read while versions are committed.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    readers: usize,
+    /// Memory for pages in bytes; the store's default if left out.
+    #[arg(long, value_name = "BYTES")]
+    cache_bytes: Option<u64>,
+    /// Threads that work on a commit; the store's default if left out.
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Everything made follows from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// The hash rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Scheme {
+    Ethereum,
+    Blake3,
+}
+
+/// Reads of each kind that are timed when the commits are done.
+const TIMED_READS: u64 = 200_000;
+
+impl Args {
+    fn plan(&self) -> Result<Plan, Failure> {
+        let all = self.versions.checked_mul(self.inserts).and_then(|more| more.checked_add(self.keys));
+        if all.is_none_or(|all| all > MAX_KEYS) {
+            return Err(Failure { code: 2, ..Failure::new(format!("more than {MAX_KEYS} keys")) });
+        }
+        let updates = self.versions.checked_mul(self.updates);
+        if updates.is_none_or(|updates| updates >= u64::from(u32::MAX)) {
+            return Err(Failure { code: 2, ..Failure::new("more than 4,294,967,294 updates") });
+        }
+        Ok(Plan {
+            workload: self.workload,
+            skew: self.skew,
+            keys: self.keys,
+            batch: self.batch,
+            versions: self.versions,
+            updates: self.updates,
+            inserts: self.inserts,
+            seed: self.seed,
+        })
+    }
+
+    fn scheme(&self) -> SchemeKind {
+        match self.scheme {
+            Scheme::Ethereum => SchemeKind::Ethereum,
+            Scheme::Blake3 => SchemeKind::Blake3,
+        }
+    }
+
+    fn options(&self) -> Options {
+        let namespace = match self.workload {
+            Workload::Accounts => Namespace::accounts(self.scheme()),
+            Workload::Flat => Namespace::flat(self.scheme()).raw(),
+        };
+        let mut options = Options::new().namespace(namespace).roots(RootSchedule::Every(self.root_every));
+        if let Some(bytes) = self.cache_bytes {
+            options = options.cache_bytes(bytes);
+        }
+        if let Some(threads) = self.threads {
+            options = options.threads(threads);
+        }
+        options
+    }
+}
+
+pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
+    interrupt::install()?;
+    let plan = args.plan()?;
+    let dir = directory(args.dir.as_deref(), output)?;
+    let store = args.options().open(&dir)?;
+    let model = Model::new(plan);
+
+    let Some((load, commits, busy, growth)) = commit_all(args, &store, &model, &dir)? else {
+        return stopped(store, &dir, output);
+    };
+    let root = store.latest()?.root()?;
+    let idle = readers::executor(&store, &model, &Until::Reads(TIMED_READS), plan.seed ^ 0x51d1e)?;
+    if interrupt::asked() {
+        return stopped(store, &dir, output);
+    }
+    output.note("computing the final root again, without the engine …");
+    let expected = oracle::root(&model, plan.last_version(), args.scheme());
+    store.close()?;
+    let (reopen, reopened) = reopen(args, &dir)?;
+    let wrong = idle.wrong + busy.as_ref().map_or(0, |busy| busy.wrong);
+    let verified = root == expected && reopened == (plan.last_version(), root) && wrong == 0;
+    let figures = Figures { plan: &plan, root, verified, load, commits, busy, idle, wrong, growth, reopen };
+    report::print(&figures, output)?;
+    if root != expected {
+        return Err(Failure::new(format!(
+            "the final root is {root}, but computed independently it is {expected}"
+        )));
+    }
+    if reopened != (plan.last_version(), root) {
+        let (version, root) = reopened;
+        return Err(Failure::new(format!("reopened, the store is at version {version} with root {root}")));
+    }
+    if wrong > 0 {
+        return Err(Failure::new(format!("{wrong} reads differ from the model")));
+    }
+    Ok(())
+}
+
+/// The directory to work in, which must not hold a store yet.
+fn directory(asked: Option<&Path>, output: &Output) -> Result<PathBuf, Failure> {
+    let fresh = |dir: &Path| match std::fs::read_dir(dir) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if let Some(dir) = asked {
+        if !fresh(dir) {
+            return Err(Failure::new(format!("{} is not an empty directory", dir.display()))
+                .hint("`run` makes a new store: give another directory, or remove that one"));
+        }
+        return Ok(dir.to_owned());
+    }
+    let numbered = (2..10_000).map(|number| format!("bristlecone-data-{number}"));
+    let names = std::iter::once("bristlecone-data".to_owned()).chain(numbered);
+    let Some(dir) = names.map(PathBuf::from).find(|dir| fresh(dir)) else {
+        return Err(Failure::new("there are thousands of bristlecone-data here").hint("remove some"));
+    };
+    output.note(&format!("working in ./{} (give a directory to work elsewhere)", dir.display()));
+    Ok(dir)
+}
+
+/// How the directory grew in the commits after the load.
+struct Growth {
+    disk: u64,
+    grown: u64,
+    written: u64,
+}
+
+/// Load and commits, with readers beside the latter. `None` if a stop was asked for.
+type Committed = (Phase, Phase, Option<Reads>, Growth);
+
+fn commit_all(args: &Args, store: &Store, model: &Model, dir: &Path) -> Result<Option<Committed>, Failure> {
+    let plan = model.plan();
+    let loads = plan.load_versions();
+    let load = committer::commit(store, plan, 0..=loads - 1, args.root_every, "load")?;
+    if load.stopped {
+        return Ok(None);
+    }
+    store.flush()?;
+    let (disk, written) = (used_bytes(store, dir)?, measure::written_bytes());
+    let stop = AtomicBool::new(false);
+    let until = Until::Told(&stop);
+    let reader =
+        |number: usize| readers::executor(store, model, &until, plan.seed.wrapping_add(number as u64));
+    let (commits, busy) = thread::scope(|scope| {
+        let reader = &reader;
+        let readers: Vec<_> = (0..args.readers).map(|number| scope.spawn(move || reader(number))).collect();
+        let versions = loads..=plan.last_version();
+        let commits = committer::commit(store, plan, versions, args.root_every, "commit");
+        stop.store(true, Ordering::Relaxed);
+        let mut busy: Option<Reads> = None;
+        for reader in readers {
+            let reads = reader.join().map_err(|_| Failure::new("a reader ended unexpectedly"))??;
+            match &mut busy {
+                Some(busy) => busy.beside(&reads)?,
+                None => busy = Some(reads),
+            }
+        }
+        commits.map(|commits| (commits, busy))
+    })?;
+    if commits.stopped {
+        return Ok(None);
+    }
+    store.flush()?;
+    let now = used_bytes(store, dir)?;
+    let growth = Growth {
+        disk: now,
+        grown: now.saturating_sub(disk),
+        written: measure::written_bytes().saturating_sub(written),
+    };
+    Ok(Some((load, commits, busy, growth)))
+}
+
+/// Bytes of the store on disk, preallocated slack of segments apart.
+fn used_bytes(store: &Store, dir: &Path) -> Result<u64, Failure> {
+    let _ = store;
+    measure::allocated_bytes(dir)
+}
+
+/// Opens the store again and reads its latest root; the time is that of opening.
+fn reopen(args: &Args, dir: &Path) -> Result<(std::time::Duration, (u64, B256)), Failure> {
+    let begun = Instant::now();
+    let store = args.options().create(false).open(dir)?;
+    let took = begun.elapsed();
+    let latest = store.latest()?;
+    let found = (latest.version(), latest.root()?);
+    drop(latest);
+    store.close()?;
+    Ok((took, found))
+}
+
+/// After Ctrl-C: everything committed is made durable, and the person is told.
+fn stopped(store: Store, dir: &Path, output: &mut Output) -> Result<(), Failure> {
+    let (version, root) = match store.latest_version() {
+        Some(version) => (Some(version), Some(store.latest()?.root()?)),
+        None => (None, None),
+    };
+    store.close()?;
+    report::interrupted(&Interrupted::new(version, root), output)?;
+    let dir = dir.display();
+    let message = match version {
+        Some(version) => format!("by request; {dir} holds versions 0 to {version}, all durable"),
+        None => format!("by request; {dir} holds no version yet"),
+    };
+    Err(Failure::interrupted(message)
+        .hint(format!("`bristlecone versions {dir}` and `check` show what is there")))
+}
