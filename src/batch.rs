@@ -199,7 +199,7 @@ impl Kind {
 }
 
 #[derive(Clone, Debug)]
-struct Change1 {
+struct Entry {
     kind: Kind,
     slot: Option<B256>,
     key: Range<usize>,
@@ -209,7 +209,7 @@ struct Change1 {
 #[derive(Clone, Debug, Default)]
 struct Changes {
     bytes: Vec<u8>,
-    entries: Vec<Change1>,
+    entries: Vec<Entry>,
 }
 
 impl Changes {
@@ -218,7 +218,7 @@ impl Changes {
         self.bytes.extend_from_slice(key);
         let middle = self.bytes.len();
         self.bytes.extend_from_slice(value);
-        self.entries.push(Change1 { kind, slot, key: start..middle, value: middle..self.bytes.len() });
+        self.entries.push(Entry { kind, slot, key: start..middle, value: middle..self.bytes.len() });
     }
 
     fn prepare(&self, namespace: &Namespace) -> Result<Prepared> {
@@ -235,6 +235,9 @@ impl Changes {
             let key = self.bytes.get(entry.key.clone()).unwrap_or_default();
             let value = self.bytes.get(entry.value.clone()).unwrap_or_default();
             check_len("a value", value.len(), MAX_VALUE_BYTES)?;
+            if entry.kind == Kind::Put && value.is_empty() && namespace.scheme == SchemeKind::Ethereum {
+                return Err(Error::EmptyValue { namespace: namespace.name.clone() });
+            }
             let trie_key = match &last_address {
                 Some((last, trie_key)) if *last == key => *trie_key,
                 _ => TrieKey::new(namespace, key)?,

@@ -72,6 +72,14 @@ pub enum Error {
         /// The bound.
         limit: usize,
     },
+    /// An empty value in a flat namespace of the `Ethereum` scheme, whose branches cannot tell it from no value.
+    #[error(
+        "namespace `{namespace}` takes no empty values, its scheme cannot tell them from absence: delete the key"
+    )]
+    EmptyValue {
+        /// The namespace.
+        namespace: String,
+    },
     /// A key of a namespace with raw keys has the wrong length.
     #[error("a raw account or slot key has {0} bytes; it must have 32")]
     RawKey(usize),

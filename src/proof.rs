@@ -1,7 +1,7 @@
 //! Proofs at any kept version.
 
 use bristlecone_trie::levels::HashError;
-use bristlecone_trie::proof::{self, ProofScheme, Proved};
+use bristlecone_trie::proof::{self, MultiProof, ProofScheme, Proved};
 use bristlecone_trie::{Account, B256, Shape, U256};
 
 use crate::options::SchemeKind;
@@ -18,6 +18,17 @@ pub struct KeyProof {
     pub value: Option<Vec<u8>>,
     /// The nodes.
     pub nodes: Vec<Vec<u8>>,
+}
+
+/// Many flat keys with one proof.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManyProof {
+    /// The keys as the trie has them, in the order in which they were asked for.
+    pub keys: Vec<Vec<u8>>,
+    /// What stands at each.
+    pub values: Vec<Option<Vec<u8>>>,
+    /// The nodes.
+    pub proof: MultiProof,
 }
 
 /// An account with its proof, and some of its slots with theirs (EIP-1186).
@@ -65,6 +76,32 @@ impl View<'_> {
             SchemeKind::Blake3 => prove::<Blake3>(&overlay, trie_key),
         }?;
         Ok(KeyProof { key: trie_key.to_vec(), value: proved.value, nodes: proved.nodes })
+    }
+
+    /// Proves what stands at each of many flat keys with one proof that has every node once. The keys of the answer are those of the
+    /// trie; [`verify_many`](bristlecone_trie::proof::verify_many) takes them.
+    ///
+    /// # Errors
+    ///
+    /// As [`View::get`].
+    pub fn prove_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<ManyProof> {
+        let trie_keys = keys.iter().map(|key| {
+            let key = key.as_ref();
+            Ok(self.key(Shape::Flat, "a flat key", key)?.bytes(key).to_vec())
+        });
+        let trie_keys = trie_keys.collect::<Result<Vec<_>>>()?;
+        let borrowed: Vec<&[u8]> = trie_keys.iter().map(Vec::as_slice).collect();
+        let overlay = self.snapshot.overlay(self.space, true)?;
+        let proved = match self.info().scheme {
+            SchemeKind::Ethereum => {
+                proof::prove_many::<Ethereum>(&overlay, Shape::Flat, overlay.root(), &borrowed)
+            }
+            SchemeKind::Blake3 => {
+                proof::prove_many::<Blake3>(&overlay, Shape::Flat, overlay.root(), &borrowed)
+            }
+        };
+        let proved = proved.map_err(|error| failure(&overlay, &error))?;
+        Ok(ManyProof { keys: trie_keys, values: proved.values, proof: proved.proof })
     }
 
     /// Proves an account and `slots` of it. Waits for the version's root where it is not known yet.

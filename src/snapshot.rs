@@ -10,14 +10,13 @@ use bytes::Bytes;
 
 use crate::batch::{TrieKey, no_namespace};
 use crate::graph::Found;
-use crate::history::{Run, sealed_roots};
+use crate::history::Run;
 use crate::iter::{Accounts, Entries, KeyRange, Slots};
 use crate::options::{Namespace, shape_name};
 use crate::overlay::Overlay;
-use crate::pipeline::lock;
 use crate::pipeline::root::RootMessage;
-use crate::proof::{AccountProof, KeyProof};
-use crate::state::{VersionState, store_root};
+use crate::proof::{AccountProof, KeyProof, ManyProof};
+use crate::state::VersionState;
 use crate::store::Inner;
 use crate::{Error, Result};
 
@@ -120,32 +119,8 @@ impl Snapshot {
                 }
                 lease.root.wait()
             }
-            Source::Sealed { run, at } => self.sealed_root(*run, *at),
+            Source::Sealed { run, at } => self.inner.core.sealed_root(*run, *at),
         }
-    }
-
-    fn sealed_root(&self, run: usize, at: usize) -> Result<B256> {
-        let core = &self.inner.core;
-        let missing = Error::Internal("a run that is not there");
-        let this = core.runs.get(run).ok_or(missing.clone())?;
-        let sealed = this.seal.versions.get(at).ok_or(missing)?;
-        if let Some(root) = sealed.root {
-            return Ok(root);
-        }
-        if let Some(root) = lock(&core.past_roots).get(&sealed.version) {
-            return Ok(*root);
-        }
-        let users = core.user_namespaces();
-        let mut roots = Vec::with_capacity(users.len());
-        for (space, namespace) in users.iter().enumerate() {
-            roots.push(match sealed_roots(this, at, space) {
-                Some(root) => root,
-                None => core.runs.overlay(&core.graph, namespace, (run, space), sealed.stamp)?.hash()?,
-            });
-        }
-        let root = store_root(users, &roots);
-        lock(&core.past_roots).insert(sealed.version, root);
-        Ok(root)
     }
 
     /// The namespace `name` of this version.
@@ -264,6 +239,15 @@ impl Snapshot {
     /// As there.
     pub fn prove(&self, key: &[u8]) -> Result<KeyProof> {
         self.first().prove(key)
+    }
+
+    /// See [`View::prove_many`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn prove_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<ManyProof> {
+        self.first().prove_many(keys)
     }
 
     /// See [`View::prove_account`], on the first namespace.

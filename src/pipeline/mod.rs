@@ -16,10 +16,10 @@ use bristlecone_snapshot::{Lives, Lookup, SlotId, Versions, pin};
 use bristlecone_trie::{B256, Item, Page};
 
 use crate::graph::Graph;
-use crate::history::Runs;
+use crate::history::{Runs, sealed_roots};
 use crate::options::{Backpressure, Namespace, RootSchedule};
 use crate::reference::Reference;
-use crate::state::{Latest, VersionState};
+use crate::state::{Latest, VersionState, store_root};
 use crate::{Error, Result};
 
 /// What is to be freed once nobody sees it.
@@ -219,6 +219,30 @@ impl Core {
             }
             out.push(id);
         }
+    }
+
+    /// The store's root at the version in place `at` of run `run`: as it was sealed, or computed from the log.
+    pub(crate) fn sealed_root(&self, run: usize, at: usize) -> Result<B256> {
+        let missing = Error::Internal("a run that is not there");
+        let this = self.runs.get(run).ok_or(missing.clone())?;
+        let sealed = this.seal.versions.get(at).ok_or(missing)?;
+        if let Some(root) = sealed.root {
+            return Ok(root);
+        }
+        if let Some(root) = lock(&self.past_roots).get(&sealed.version) {
+            return Ok(*root);
+        }
+        let users = self.user_namespaces();
+        let mut roots = Vec::with_capacity(users.len());
+        for (space, namespace) in users.iter().enumerate() {
+            roots.push(match sealed_roots(this, at, space) {
+                Some(root) => root,
+                None => self.runs.overlay(&self.graph, namespace, (run, space), sealed.stamp)?.hash()?,
+            });
+        }
+        let root = store_root(users, &roots);
+        lock(&self.past_roots).insert(sealed.version, root);
+        Ok(root)
     }
 
     /// Where a page is stored, if it is.

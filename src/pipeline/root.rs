@@ -66,7 +66,7 @@ pub(crate) fn run(
                     cut(core, &mut run, log, seals);
                 }
             }
-            Ok(RootMessage::Want(state)) => settle(core, &state, log),
+            Ok(RootMessage::Want(state)) => settle_wanted(core, &state, log),
             Ok(RootMessage::Cut) => cut(core, &mut run, log, seals),
             Ok(RootMessage::Flush(done)) => {
                 cut(core, &mut run, log, seals);
@@ -116,6 +116,16 @@ fn settle(core: &Core, state: &VersionState, log: &Sender<LogMessage>) {
         let _ = log.send(LogMessage::Root(state.stamp, *root));
     }
     state.root.set(root);
+}
+
+/// The same for a version that may have been sealed meanwhile: its pages may have left memory, and its root then comes
+/// from the log. A lease keeps them as long as it takes otherwise.
+fn settle_wanted(core: &Core, state: &VersionState, log: &Sender<LogMessage>) {
+    let lease = core.versions.lease(state.version).filter(|lease| lease.stamp == state.stamp);
+    match (lease, core.runs.find(state.version)) {
+        (None, Some((run, at))) => state.root.set(core.sealed_root(run, at)),
+        _ => settle(core, state, log),
+    }
 }
 
 /// Hashes every namespace of `state` that has no hash yet; the store's root.

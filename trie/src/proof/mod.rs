@@ -16,7 +16,7 @@ mod verify;
 
 pub use error::{Flaw, ProofError};
 pub use node::ProofScheme;
-pub use prove::{Proved, ProvedAccount, prove, prove_account};
+pub use prove::{Proved, ProvedAccount, ProvedMany, prove, prove_account, prove_many};
 pub use verify::{verify, verify_account, verify_many, verify_many_accounts, verify_many_slots, verify_slot};
 
 /// The longest node that is looked at, in bytes: room for the longest key and a value of 64 MiB.

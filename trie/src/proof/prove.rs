@@ -1,12 +1,15 @@
 //! Making proofs out of pages whose references are known.
 
+use alloc::rc::Rc;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::marker::PhantomData;
 
 use alloy_primitives::B256;
 
+use super::{MultiProof, ProofScheme};
 use crate::levels::{HashError, Pages, Refs, branch_value, encode_leaf};
-use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Item, Page, Shape};
+use crate::page::{Item, Page, Shape};
 use crate::path::{Path, nibble};
 use crate::scheme::{Encoded, NodeRef, Scheme};
 use crate::structure::{Branch, Edge, Structure, Target, path_of};
@@ -32,6 +35,15 @@ pub struct ProvedAccount {
     pub slots: Vec<Proved>,
 }
 
+/// Many keys with one proof.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProvedMany {
+    /// What stands at each key, in the order in which they were asked for.
+    pub values: Vec<Option<Vec<u8>>>,
+    /// The nodes on the ways of all keys.
+    pub proof: MultiProof,
+}
+
 /// Proves what stands at `key` in the trie under `root`, whose references must be known (see
 /// [`hash`](crate::levels::hash)).
 ///
@@ -40,16 +52,33 @@ pub struct ProvedAccount {
 /// # Errors
 ///
 /// A page on the path is missing or has no references.
-pub fn prove<S: Scheme>(
+pub fn prove<S: ProofScheme>(
     pages: &impl Pages,
     shape: Shape,
     root: Option<u64>,
     key: &[u8],
 ) -> Result<Proved, HashError> {
-    let Some(start) = Place::root(pages, root)? else { return Ok(Proved::default()) };
-    let mut walk = Walk::<S, _>::new(pages, shape);
-    walk.follow(start, key)?;
-    Ok(walk.proved)
+    let mut many = prove_many::<S>(pages, shape, root, &[key])?;
+    Ok(Proved { value: many.values.pop().flatten(), nodes: many.proof.nodes })
+}
+
+/// Proves what stands at each of `keys`, with every node once.
+///
+/// # Errors
+///
+/// As [`prove`].
+pub fn prove_many<S: ProofScheme>(
+    pages: &impl Pages,
+    shape: Shape,
+    root: Option<u64>,
+    keys: &[&[u8]],
+) -> Result<ProvedMany, HashError> {
+    let mut walk = Walk::<S, _>::new(pages, shape, keys);
+    if let Some(start) = Place::root(pages, root)? {
+        walk.all(start)?;
+    }
+    let Walk { values, nodes, .. } = walk;
+    Ok(ProvedMany { values, proof: MultiProof { nodes } })
 }
 
 /// Proves an account and `slots` of it. `account` is its key in the trie (32 bytes), `slots` those of its slots.
@@ -57,7 +86,7 @@ pub fn prove<S: Scheme>(
 /// # Errors
 ///
 /// As [`prove`].
-pub fn prove_account<S: Scheme>(
+pub fn prove_account<S: ProofScheme>(
     pages: &impl Pages,
     root: Option<u64>,
     account: &[u8],
@@ -69,21 +98,19 @@ pub fn prove_account<S: Scheme>(
         slots: vec![Proved::default(); slots.len()],
     };
     let Some(start) = Place::root(pages, root)? else { return Ok(out) };
-    let mut walk = Walk::<S, _>::new(pages, Shape::Accounts);
-    let found = walk.follow(start, account)?;
-    out.account = walk.proved;
-    let Some((at, entry)) = found else { return Ok(out) };
+    let keys = [account];
+    let mut walk = Walk::<S, _>::new(pages, Shape::Accounts, &keys);
+    walk.all(start)?;
+    out.account = Proved { value: walk.values.pop().flatten(), nodes: walk.nodes };
+    let Some((at, entry)) = walk.last else { return Ok(out) };
     let Some(edge) = at.structure.storage(entry) else { return Ok(out) };
     out.storage_root = at.edge_ref::<S>(&edge, true).as_hash().unwrap_or_default();
     for (slot, proved) in slots.iter().zip(&mut out.slots) {
-        let mut key = [0; 2 * ACCOUNT_BYTES];
-        let (head, tail) = key.split_at_mut(ACCOUNT_BYTES);
-        head.copy_from_slice(account.get(..ACCOUNT_BYTES).unwrap_or(&[0; ACCOUNT_BYTES]));
-        tail.copy_from_slice(slot.as_slice());
-        let mut walk = Walk::<S, _>::new(pages, Shape::Accounts);
-        let start = Place { edge, is_root: true, ..at.clone() };
-        walk.follow(start, &key)?;
-        *proved = walk.proved;
+        let key = [account, slot.as_slice()].concat();
+        let keys = [&key[..]];
+        let mut walk = Walk::<S, _>::new(pages, Shape::Accounts, &keys);
+        walk.all(Place { edge, is_root: true, ..at.clone() })?;
+        *proved = Proved { value: walk.values.pop().flatten(), nodes: walk.nodes };
     }
     Ok(out)
 }
@@ -92,7 +119,7 @@ pub fn prove_account<S: Scheme>(
 #[derive(Clone)]
 struct Place<'a> {
     page: Page<'a>,
-    structure: alloc::rc::Rc<Structure>,
+    structure: Rc<Structure>,
     refs: &'a Refs,
     edge: Edge,
     is_root: bool,
@@ -161,59 +188,74 @@ impl<'a> Place<'a> {
     }
 }
 
-struct Walk<'a, S, P> {
+/// A walk down to some keys, which meets each node once, in pre-order.
+struct Walk<'a, 'k, S, P> {
     pages: &'a P,
     shape: Shape,
-    proved: Proved,
-    scheme: core::marker::PhantomData<S>,
+    keys: &'k [&'k [u8]],
+    values: Vec<Option<Vec<u8>>>,
+    nodes: Vec<Vec<u8>>,
+    /// The entry of the key that was found last.
+    last: Option<(Place<'a>, u16)>,
+    scheme: PhantomData<S>,
 }
 
-impl<'a, S: Scheme, P: Pages> Walk<'a, S, P> {
-    fn new(pages: &'a P, shape: Shape) -> Self {
-        Self { pages, shape, proved: Proved::default(), scheme: core::marker::PhantomData }
+impl<'a, 'k, S: ProofScheme, P: Pages> Walk<'a, 'k, S, P> {
+    fn new(pages: &'a P, shape: Shape, keys: &'k [&'k [u8]]) -> Self {
+        let values = vec![None; keys.len()];
+        Self { pages, shape, keys, values, nodes: Vec::new(), last: None, scheme: PhantomData }
+    }
+
+    fn key(&self, at: usize) -> &'k [u8] {
+        self.keys.get(at).copied().unwrap_or_default()
+    }
+
+    /// Walks from `start` down to all keys.
+    fn all(&mut self, start: Place<'a>) -> Result<(), HashError> {
+        self.place(start, (0..self.keys.len()).collect())
     }
 
     /// Keeps a node that the one above refers to by its hash; an embedded one is part of that.
     fn keep(&mut self, node: Vec<u8>, reference: NodeRef, is_root: bool) {
         if is_root || reference.as_hash().is_some() {
-            self.proved.nodes.push(node);
+            self.nodes.push(node);
         }
     }
 
-    /// Goes from `place` down along `key`, as far as they agree. Answers with the entry of the key, if it is there.
-    fn follow(&mut self, mut place: Place<'a>, key: &[u8]) -> Result<Option<(Place<'a>, u16)>, HashError> {
-        loop {
-            if let Some(path) = place.extension(&place.edge) {
-                let mut node = Vec::new();
-                S::encode_extension(path, &place.target_ref(place.edge.target), &mut node);
-                let reference = place.edge_ref::<S>(&place.edge, place.is_root);
-                self.keep(node, reference, place.is_root);
-                place.is_root = false;
-                if !Path::range(key, usize::from(place.edge.from), usize::MAX).starts_with(&path) {
-                    return Ok(None);
-                }
+    /// Goes from `place` down along `keys`, by their numbers, as far as each agrees with what is there.
+    fn place(&mut self, mut place: Place<'a>, mut keys: Vec<usize>) -> Result<(), HashError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let from = usize::from(place.edge.from);
+        if let Some(path) = place.extension(&place.edge) {
+            let mut node = Vec::new();
+            S::encode_extension(path, &place.target_ref(place.edge.target), &mut node);
+            let reference = place.edge_ref::<S>(&place.edge, place.is_root);
+            self.keep(node, reference, place.is_root);
+            place.is_root = false;
+            keys.retain(|key| Path::range(self.key(*key), from, usize::MAX).starts_with(&path));
+            if keys.is_empty() {
+                return Ok(());
             }
-            match place.edge.target {
-                Target::Branch(_) => match self.branch(&place, key) {
-                    Some(edge) => place = Place { edge, is_root: false, ..place },
-                    None => return Ok(None),
-                },
-                Target::Entry(entry) => match place.page.entry(usize::from(entry)).item {
-                    Item::Child { reference } => {
-                        let is_root = place.is_root;
-                        let below =
-                            Place::open(self.pages, reference)?.ok_or(HashError::MissingPage(reference))?;
-                        place = Place { is_root, ..below };
-                    }
-                    Item::Blinded { .. } => return Err(HashError::MissingPage(0)),
-                    Item::Leaf { .. } | Item::Account { .. } => return self.leaf(place, entry, key),
-                },
+        }
+        let entry = match place.edge.target {
+            Target::Branch(_) => return self.branch(&place, &keys),
+            Target::Entry(entry) => entry,
+        };
+        match place.page.entry(usize::from(entry)).item {
+            Item::Child { reference } => {
+                let below = Place::open(self.pages, reference)?.ok_or(HashError::MissingPage(reference))?;
+                self.place(Place { is_root: place.is_root, ..below }, keys)
             }
+            Item::Blinded { .. } => Err(HashError::MissingPage(0)),
+            Item::Leaf { .. } | Item::Account { .. } => self.leaf(&place, entry, &keys),
         }
     }
 
-    fn branch(&mut self, place: &Place<'a>, key: &[u8]) -> Option<Edge> {
-        let branch = place.branch(place.edge.target)?;
+    fn branch(&mut self, place: &Place<'a>, keys: &[usize]) -> Result<(), HashError> {
+        let Some(branch) = place.branch(place.edge.target) else { return Ok(()) };
+        let depth = usize::from(branch.depth);
         let mut children = [None; 16];
         let edges = place.structure.edges(branch);
         for edge in edges {
@@ -222,42 +264,57 @@ impl<'a, S: Scheme, P: Pages> Walk<'a, S, P> {
             }
         }
         let value = branch_value(place.page, branch.value);
-        let depth = usize::from(branch.depth);
-        let next = (key.len() * 2 > depth).then(|| nibble(key, depth));
+        let goes_on = |key: usize| self.key(key).len() * 2 > depth;
+        let opened = keys
+            .iter()
+            .filter(|key| goes_on(**key))
+            .fold(0, |mask: u16, key| mask | 1 << nibble(self.key(*key), depth));
+        let ends = keys.iter().any(|key| !goes_on(*key));
         let mut node = Vec::new();
-        S::prove_branch(&children, value, next, &mut node);
+        S::open_branch(&children, value, opened, ends, &mut node);
         self.keep(node, place.target_ref(place.edge.target), place.is_root);
-        if next.is_none() {
-            self.proved.value = value.map(<[u8]>::to_vec);
+        for key in keys {
+            if self.key(*key).len() * 2 == depth
+                && let Some(slot) = self.values.get_mut(*key)
+            {
+                *slot = value.map(<[u8]>::to_vec);
+            }
         }
-        edges.iter().find(|edge| Some(edge.nibble) == next).copied()
+        for edge in edges {
+            let through = |key: &&usize| {
+                let key = self.key(**key);
+                key.len() * 2 > depth && nibble(key, depth) == edge.nibble
+            };
+            let keys = keys.iter().filter(through).copied().collect();
+            self.place(Place { edge: *edge, is_root: false, ..place.clone() }, keys)?;
+        }
+        Ok(())
     }
 
-    fn leaf(
-        &mut self,
-        place: Place<'a>,
-        entry: u16,
-        key: &[u8],
-    ) -> Result<Option<(Place<'a>, u16)>, HashError> {
+    fn leaf(&mut self, place: &Place<'a>, entry: u16, keys: &[usize]) -> Result<(), HashError> {
         let index = usize::from(entry);
         let storage = place.structure.storage(entry);
         let root = storage.map(|edge| place.edge_ref::<S>(&edge, true).as_hash().unwrap_or_default());
-        let mut node = Vec::new();
         let from = usize::from(place.edge.from);
+        let mut node = Vec::new();
         encode_leaf::<S>(place.page, self.shape, index, from, root, &mut node)?;
         self.keep(node, place.target_ref(place.edge.target), place.is_root);
-        let end = place.page.entry(index).end;
-        let same = key.len() * 2 == end
-            && Path::range(key, from, end) == path_of(place.page, index, from, end)
-            && (end != ACCOUNT_DEPTH || self.shape == Shape::Flat || key.len() == ACCOUNT_BYTES);
-        if !same {
-            return Ok(None);
-        }
-        self.proved.value = match place.page.entry(index).item {
-            Item::Leaf { value, .. } => Some(value.to_vec()),
-            Item::Account { body, .. } => Some(body.to_vec()),
-            Item::Child { .. } | Item::Blinded { .. } => None,
+        let found = place.page.entry(index);
+        let value = match found.item {
+            Item::Leaf { value, .. } => value,
+            Item::Account { body, .. } => body,
+            Item::Child { .. } | Item::Blinded { .. } => return Ok(()),
         };
-        Ok(Some((place, entry)))
+        let path = path_of(place.page, index, from, found.end);
+        for key in keys {
+            let whole = self.key(*key);
+            if whole.len() * 2 == found.end && Path::range(whole, from, found.end) == path {
+                if let Some(slot) = self.values.get_mut(*key) {
+                    *slot = Some(value.to_vec());
+                }
+                self.last = Some((place.clone(), entry));
+            }
+        }
+        Ok(())
     }
 }
