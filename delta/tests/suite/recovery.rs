@@ -1,12 +1,10 @@
 //! Opening again after all kinds of stops: what was found is a prefix of what was committed, with everything in it that was synced.
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common::{DIR, open_in, page_of, payload, seal, small, stamp};
 use bristlecone_delta::vfs::sim::{CrashPolicy, Fault, FaultRule, OpKind, Selector, SimVfs};
 use bristlecone_delta::{Error, Found, Locator, LogPosition, Opened, Options, Result, Stamp};
-use common::{DIR, open_in, page_of, payload, seal, small, stamp};
 
 /// What a run of commits knows of itself.
 #[derive(Default, Debug, Clone)]

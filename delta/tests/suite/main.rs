@@ -1,0 +1,12 @@
+//! Stores as a whole, on the simulated disk: pages against maps, recovery after every stop, damage to every byte.
+
+#[cfg(test)]
+mod common;
+#[cfg(test)]
+mod corruption;
+#[cfg(test)]
+mod format_doc;
+#[cfg(test)]
+mod pages;
+#[cfg(test)]
+mod recovery;
