@@ -1,0 +1,85 @@
+//! Random numbers that stay the same whatever crate changes, and the seeds of random tests.
+
+/// SplitMix64.
+#[derive(Clone, Debug)]
+pub(crate) struct Rng(u64);
+
+impl Rng {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number less than `bound`, which is not 0.
+    pub(crate) fn below(&mut self, bound: usize) -> usize {
+        (self.next() % bound as u64) as usize
+    }
+
+    /// A number of the range, its end included.
+    pub(crate) fn within(&mut self, from: usize, to: usize) -> usize {
+        from + self.below(to - from + 1)
+    }
+
+    /// True so many times of a hundred.
+    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+        self.below(100) < percent
+    }
+
+    pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.below(items.len())]
+    }
+
+    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(len + 8);
+        while out.len() < len {
+            out.extend_from_slice(&self.next().to_le_bytes());
+        }
+        out.truncate(len);
+        out
+    }
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// Whether the long mode is asked for.
+pub(crate) fn is_long() -> bool {
+    number("BRISTLECONE_LONG").is_some_and(|long| long != 0)
+}
+
+/// Runs `sequence` with each seed. Always the same ones in the quick mode, so that a red build stays red; others each time
+/// in the long one. What fails names its seed.
+pub(crate) fn sequences(name: &str, quick: u64, mut sequence: impl FnMut(u64)) {
+    struct Named<'a>(&'a str, u64);
+    impl Drop for Named<'_> {
+        fn drop(&mut self) {
+            if std::thread::panicking() {
+                eprintln!("{}: failed; BRISTLECONE_SEED={} replays it", self.0, self.1);
+            }
+        }
+    }
+    let seeds = match number("BRISTLECONE_SEED") {
+        Some(seed) => seed..seed + 1,
+        None => {
+            let factor = if is_long() { 200 } else { 1 };
+            let count = number("BRISTLECONE_SEQUENCES").unwrap_or(quick * factor);
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+            let base = if is_long() { now.as_micros() as u64 } else { 0 };
+            base..base + count
+        }
+    };
+    eprintln!("{name}: seeds {seeds:?}");
+    for seed in seeds {
+        let named = Named(name, seed);
+        sequence(seed);
+        drop(named);
+    }
+}
