@@ -1,0 +1,18 @@
+//! What an operation of the engine costs, one at a time, on the reference workload: keys of 32 random bytes, values of 32 bytes.
+//!
+//! `cargo bench -p bristlecone`; how to read the figures is in `docs/benchmarks.md`. Without `--bench`, as `cargo test --benches`
+//! runs them, each bench runs once on a small store. `BRISTLECONE_BENCH_KEYS=n` sets the size.
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "a bench stops at what it did not expect")]
+
+mod commits;
+mod fixture;
+mod proofs;
+mod reads;
+mod reopen;
+
+criterion::criterion_group! {
+    name = engine;
+    config = criterion::Criterion::default().sample_size(20);
+    targets = reads::latest, reads::old, proofs::all, reopen::all, reads::reopened, commits::all
+}
+criterion::criterion_main!(engine);
