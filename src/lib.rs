@@ -63,3 +63,8 @@ pub use proof::{AccountProof, KeyHash, KeyProof, ManyProof, SlotProof, verify_ac
 pub use snapshot::{Key, Since, Snapshot, View};
 pub use stats::{LeaseStats, MemoryStats, Stats};
 pub use store::{Store, VersionInfo};
+
+/// The README's example is a doc test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
