@@ -1,5 +1,5 @@
 //! The protocols, explored by loom:
-//! `RUSTFLAGS="--cfg loom" cargo test --release -p bristlecone-snapshot --test loom`
+//! `RUSTFLAGS="--cfg loom" cargo test --release -p bristlecone-snapshot --lib --test loom`
 //!
 //! Each block carries a cell through which loom sees its writing, reading and freeing, and reports those that are not
 //! ordered; freed blocks are also overwritten with `0xDE` bytes and kept, so that a late reader is caught by what it reads. The
@@ -32,8 +32,8 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// Explores two threads over one state twice, with their roles exchanged: loom's reduction of equivalent schedules is
-/// not symmetric, and was seen to pass over a race in one of the two arrangements.
+/// Explores two threads over one state twice, with their roles exchanged: loom's reduction of schedules is not symmetric, and
+/// passes over some in one arrangement (the crate's documentation says which).
 fn explore_both<S: Send + Sync + 'static>(
     preemptions: usize,
     state: fn() -> S,
