@@ -43,6 +43,9 @@ pub enum HashError {
     /// A page that was needed is neither in memory nor known by its hash.
     #[error("page {0:#x} is neither in memory nor known by its hash")]
     MissingPage(u64),
+    /// A node that is known only by its hash is alone in what was a branch: what is there depends on what it is.
+    #[error("a removal left a node alone that is known only by its hash: give that node too")]
+    Blinded,
     /// An account's body is not in the form of [`Account::encode`].
     #[error("an account's body of {0} bytes cannot be decoded")]
     BadAccount(usize),
@@ -300,7 +303,7 @@ impl<'a> Run<'a> {
             Target::Branch(branch) => self.branch(work, branch)?.depth,
             Target::Entry(entry) => {
                 let head = work.page.head(usize::from(entry));
-                if !head.is_child() {
+                if !head.is_child() && !head.is_blinded() {
                     return None;
                 }
                 head.end as u16
@@ -398,7 +401,13 @@ impl<'a> Run<'a> {
                     self.side_extension(at.page, entry, slot);
                 }
             }
-            Item::Blinded { node } => self.set(at.page, index, node),
+            Item::Blinded { node, is_branch } => {
+                // Its path says where its edge begins; only over a branch can there be a longer one.
+                if !is_branch && work.page.head(usize::from(entry)).end != usize::from(from) {
+                    return Err(HashError::Blinded);
+                }
+                self.set(at.page, index, node);
+            }
             Item::Child { reference } => {
                 if let Some(node) = pages.refs(reference).and_then(|refs| refs.last()) {
                     self.set(at.page, index, *node);

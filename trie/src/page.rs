@@ -40,6 +40,7 @@ const KIND_ACCOUNT: u8 = 1;
 const KIND_CHILD: u8 = 2;
 const KIND_BLINDED: u8 = 3;
 const BELOW: u8 = 0x10;
+const BLINDED_BRANCH: u8 = 0x80;
 
 /// Whether keys are flat, or accounts that own storage. Independent of the scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +82,13 @@ pub enum Item<'a> {
         /// One word that the caller gives a meaning to.
         reference: u64,
     },
-    /// A node of which only the reference is known (partial tries). The path ends where the edge to it begins:
-    /// one nibble below the branch that holds it.
+    /// A node of which only the reference is known (partial tries). The path ends where the edge to it begins, or, of
+    /// a branch below an extension, where it branches.
     Blinded {
         /// The reference.
         node: NodeRef,
+        /// Whether it is known to be a branch: then its edge may begin above the end of the path.
+        is_branch: bool,
     },
 }
 
@@ -126,6 +129,10 @@ impl Head<'_> {
 
     pub(crate) fn is_account(&self) -> bool {
         self.kind == KIND_ACCOUNT
+    }
+
+    pub(crate) fn is_blinded(&self) -> bool {
+        self.kind == KIND_BLINDED
     }
 }
 
@@ -178,13 +185,17 @@ fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes.get(at..at + 8).and_then(|b| b.try_into().ok()).map_or(0, u64::from_le_bytes)
 }
 
-/// The first four nibbles of `key` from nibble `from` on, as a number.
+/// The first four nibbles after a stem of `depth`, as a number; `tail` starts at byte `depth / 2`. It ends where accounts do:
+/// an account, what is below it, and the keys of both have one print.
 #[inline]
-fn print(key: &[u8], from: usize) -> u16 {
-    let at = from / 2;
-    let byte = |i: usize| u32::from(key.get(at + i).copied().unwrap_or(0));
+fn print(tail: &[u8], depth: usize) -> u16 {
+    let byte = |i: usize| u32::from(tail.get(i).copied().unwrap_or(0));
     let three = byte(0) << 16 | byte(1) << 8 | byte(2);
-    (if from.is_multiple_of(2) { three >> 8 } else { three >> 4 }) as u16
+    let print = (if depth.is_multiple_of(2) { three >> 8 } else { three >> 4 }) as u16;
+    match ACCOUNT_DEPTH.checked_sub(depth) {
+        Some(left @ 1..=3) => print & !(0xffff >> (4 * left)),
+        _ => print,
+    }
 }
 
 /// Orders a path (whole bytes `tail`, cut at `nibbles`) against a key that starts at the same byte; a path that is
@@ -294,7 +305,7 @@ impl<'a> Page<'a> {
                 body: payload.get(16..).unwrap_or_default(),
             },
             KIND_CHILD => Item::Child { reference: u64_at(payload, 0) },
-            KIND_BLINDED => Item::Blinded { node: blinded(payload) },
+            KIND_BLINDED => blinded(payload),
             _ => Item::Leaf { stamp: u64_at(payload, 0), value: payload.get(8..).unwrap_or_default() },
         };
         Entry { below, end, tail, item }
@@ -310,9 +321,9 @@ impl<'a> Page<'a> {
     #[inline]
     pub fn find(&self, key: &[u8]) -> Find {
         let depth = self.depth();
-        let target = print(key, depth);
-        let start = self.lower_bound(target);
         let key_tail = key.get(depth / 2..).unwrap_or_default();
+        let target = print(key_tail, depth);
+        let start = self.lower_bound(target);
         let mut index = start;
         // The last entry that is not greater than the key, if it is among those with an equal print.
         let mut last = None;
@@ -411,12 +422,14 @@ impl core::fmt::Debug for Page<'_> {
     }
 }
 
-fn blinded(payload: &[u8]) -> NodeRef {
-    match payload.first() {
-        Some(32) => payload.get(1..33).map(|hash| NodeRef::hash(alloy_primitives::B256::from_slice(hash))),
-        _ => payload.get(1..).and_then(NodeRef::embedded),
-    }
-    .unwrap_or(NodeRef::hash(alloy_primitives::B256::ZERO))
+fn blinded(payload: &[u8]) -> Item<'_> {
+    let (head, node) = payload.split_first().unwrap_or((&0, &[]));
+    let node = match (head & !BLINDED_BRANCH, node.get(..32)) {
+        (32, Some(hash)) => Some(NodeRef::hash(alloy_primitives::B256::from_slice(hash))),
+        _ => NodeRef::embedded(node),
+    };
+    let node = node.unwrap_or(NodeRef::hash(alloy_primitives::B256::ZERO));
+    Item::Blinded { node, is_branch: head & BLINDED_BRANCH != 0 }
 }
 
 /// Packs entries, given in key order, into a page.
@@ -466,7 +479,7 @@ impl PageBuilder {
     /// [`Page::entry`] of a page of the same depth.
     pub fn push(&mut self, entry: &Entry<'_>) {
         if !entry.below {
-            self.last_print = print(entry.tail, self.depth % 2);
+            self.last_print = print(entry.tail, self.depth);
         }
         self.prints.push(self.last_print);
         let kind = match entry.item {
@@ -489,8 +502,8 @@ impl PageBuilder {
                 self.entries.extend_from_slice(body);
             }
             Item::Child { reference } => self.entries.extend_from_slice(&reference.to_le_bytes()),
-            Item::Blinded { node } => {
-                self.entries.push(node.as_slice().len() as u8);
+            Item::Blinded { node, is_branch } => {
+                self.entries.push(node.as_slice().len() as u8 | if is_branch { BLINDED_BRANCH } else { 0 });
                 self.entries.extend_from_slice(node.as_slice());
             }
         }
@@ -524,5 +537,45 @@ impl PageBuilder {
         self.ends.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
         out.extend_from_slice(&self.entries);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_that_part_in_their_last_nibbles_keep_their_slots() {
+        for depth in 56..ACCOUNT_DEPTH {
+            let account = |last: u8| [&[0x11; ACCOUNT_BYTES - 1][..], &[last]].concat();
+            let slots = [[0; ACCOUNT_BYTES], [0x22; ACCOUNT_BYTES], [0xff; ACCOUNT_BYTES]];
+            let mut builder = PageBuilder::new(depth);
+            for last in [0x10, 0x11, 0x1f] {
+                let item = Item::Account { stamp: 1, wiped: 0, body: &[] };
+                builder.push(&Entry {
+                    below: false,
+                    end: ACCOUNT_DEPTH,
+                    tail: account(last).get(depth / 2..).unwrap(),
+                    item,
+                });
+                for slot in &slots {
+                    let item = Item::Leaf { stamp: 1, value: &[1] };
+                    builder.push(&Entry { below: true, end: 2 * ACCOUNT_DEPTH, tail: slot, item });
+                }
+            }
+            let bytes = builder.finish();
+            let page = Page::new(&bytes);
+            for (at, last) in [(0, 0x10), (4, 0x11), (8, 0x1f)] {
+                assert_eq!(page.find(&account(last)), Find::Here(at), "depth {depth}");
+                for (below, slot) in slots.iter().enumerate() {
+                    assert_eq!(
+                        page.find(&[account(last), slot.to_vec()].concat()),
+                        Find::Here(at + 1 + below)
+                    );
+                }
+                let between = [&account(last)[..], &[0x21; ACCOUNT_BYTES]].concat();
+                assert_eq!(page.find(&between), Find::Absent(at + 2), "depth {depth}");
+            }
+        }
     }
 }

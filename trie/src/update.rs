@@ -22,6 +22,7 @@ use thiserror::Error;
 
 use crate::op::Op;
 use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Entry, Item, Page, PageBuilder, Shape, Source};
+use crate::partial::{Shown, What};
 
 /// Most entries of a page without child pages.
 pub const LEAF_ENTRIES: usize = 32;
@@ -123,6 +124,12 @@ pub fn update<'a, A: Arena>(
     Ok(Updated { root: new_root, changed: walk.changed })
 }
 
+/// A trie of entries that are given in key order; the word of its root page.
+pub(crate) fn build<A: Arena>(arena: &A, shape: Shape, shown: &[Shown]) -> Option<u64> {
+    let mut walk = Walk { arena, shape, stamp: 0, ops: &[], changed: 0 };
+    walk.assemble_root(shown.iter().map(Piece::shown).collect())
+}
+
 fn validate(shape: Shape, ops: &[Op<'_>]) -> Result<(), UpdateError> {
     use crate::op::Change;
     let mut previous: Option<&[u8]> = None;
@@ -174,6 +181,15 @@ impl<'a> Piece<'a> {
         Self { start: 0, tail: Cow::Borrowed(key), end: key.len() * 2, item, origin: None }
     }
 
+    fn shown(shown: &'a Shown) -> Self {
+        let item = match &shown.what {
+            What::Leaf(value) => Item::Leaf { stamp: 0, value },
+            What::Account(body) => Item::Account { stamp: 0, wiped: 0, body },
+            What::Blinded { node, is_branch } => Item::Blinded { node: *node, is_branch: *is_branch },
+        };
+        Self { start: 0, tail: Cow::Borrowed(&shown.path), end: shown.end, item, origin: None }
+    }
+
     fn is_child(&self) -> bool {
         matches!(self.item, Item::Child { .. })
     }
@@ -186,7 +202,7 @@ impl<'a> Piece<'a> {
     fn is_below(&self, shape: Shape, depth: usize) -> bool {
         shape == Shape::Accounts
             && depth < ACCOUNT_DEPTH
-            && (self.end > ACCOUNT_DEPTH || (self.end == ACCOUNT_DEPTH && self.is_child()))
+            && (self.end > ACCOUNT_DEPTH || (self.end == ACCOUNT_DEPTH && !self.is_account()))
     }
 
     /// The path from byte `from` of the key on.

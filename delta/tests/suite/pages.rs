@@ -341,7 +341,7 @@ fn pages_that_cannot_be_stored_are_refused() {
     let out_of_order = page(&[leaf(&[2, 0]), leaf(&[1, 0])]);
     assert!(group.put_page(None, Page::new(&out_of_order), &[]).is_err());
     let node = NodeRef::hash(B256::ZERO);
-    let blinded = page(&[Entry { item: Item::Blinded { node }, ..leaf(&[1, 0]) }]);
+    let blinded = page(&[Entry { item: Item::Blinded { node, is_branch: false }, ..leaf(&[1, 0]) }]);
     assert!(group.put_page(None, Page::new(&blinded), &[]).is_err());
     let orphan = page(&[Entry { below: true, end: 68, ..leaf(&[1, 0]) }]);
     assert!(group.put_page(None, Page::new(&orphan), &[]).is_err());
