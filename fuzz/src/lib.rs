@@ -8,13 +8,22 @@ mod bytes;
 mod naive;
 mod proofs;
 mod seeds;
+mod store;
 
 pub use proofs::{absence_proof, inclusion_proof, node_codec};
 pub use seeds::seeds;
+pub use store::{batch_log, page_codec, record_codec, segment_recovery};
 
 /// A fuzz target: its name, which is that of its corpus, and its body.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target.
-pub const TARGETS: &[Target] =
-    &[("node_codec", node_codec), ("inclusion_proof", inclusion_proof), ("absence_proof", absence_proof)];
+pub const TARGETS: &[Target] = &[
+    ("node_codec", node_codec),
+    ("inclusion_proof", inclusion_proof),
+    ("absence_proof", absence_proof),
+    ("record_codec", record_codec),
+    ("page_codec", page_codec),
+    ("segment_recovery", segment_recovery),
+    ("batch_log", batch_log),
+];

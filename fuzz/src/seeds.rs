@@ -14,7 +14,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "node_codec" => node_codec(),
         "inclusion_proof" => proofs(1),
         "absence_proof" => proofs(2),
-        _ => Vec::new(),
+        _ => crate::store::seeds(target).unwrap_or_default(),
     }
 }
 

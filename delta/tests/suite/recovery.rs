@@ -290,6 +290,34 @@ fn a_kill_at_any_point_loses_nothing_that_a_recovery_has_shown() {
 }
 
 #[test]
+fn after_a_kill_at_any_point_new_commits_are_durable_too() {
+    for seed in 30..33 {
+        let (sim, model) = ran(seed, 30);
+        for boundary in 0..=sim.op_count() {
+            let image = sim.killed_at(boundary);
+            let opened = open_in(&image, &small()).unwrap();
+            let mut model = Model {
+                next: contents(&opened).len() as u64,
+                acknowledged: Vec::new(),
+                stamps: model.stamps.clone(),
+            };
+            let mut run = Run::new(opened);
+            for _ in 0..3 {
+                run.commit(&mut model).unwrap();
+                run.seal(&image, &mut model, 0).unwrap();
+            }
+            run.commit(&mut model).unwrap();
+            run.sync(&image, &mut model).unwrap();
+            for policy in [CrashPolicy::KeepNothing, CrashPolicy::LoseNames] {
+                let what = format!("seed {seed}: killed at {boundary}, went on, then power lost: {policy:?}");
+                let found = check(&image.crash_image(policy, 0), &model, image.op_count(), &what);
+                assert_eq!(found, model.next, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
 fn after_any_failed_call_nothing_false_was_acknowledged() {
     for seed in 20..23 {
         let (sim, _) = ran(seed, 30);
