@@ -58,7 +58,9 @@ impl Commit {
     /// A root that is not on the schedule is requested by this call.
     pub fn root(&self) -> Pending<B256> {
         if self.state.root.get().is_none() && !self.inner.core.is_scheduled(self.state.version) {
-            self.inner.tell_root(RootMessage::Want(self.state.clone()));
+            let lease = self.inner.core.versions.lease(self.state.version);
+            let lease = lease.filter(|lease| lease.stamp == self.state.stamp);
+            self.inner.tell_root(RootMessage::Want(self.state.clone(), lease));
         }
         Pending::new(self.state.root.clone())
     }

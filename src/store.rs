@@ -243,33 +243,34 @@ impl Store {
     /// The kept versions in `range`, oldest first.
     pub fn versions_in(&self, range: impl RangeBounds<u64>) -> Vec<VersionInfo> {
         let core = &self.inner.core;
+        // In this order: what is sealed in between is then in both, and not in neither.
+        let leases: Vec<_> = core
+            .versions
+            .published()
+            .into_iter()
+            .filter_map(|(version, _)| core.versions.lease(version))
+            .collect();
         let mut out: Vec<VersionInfo> = Vec::new();
         for run in core.runs.iter() {
-            out.extend(run.seal.versions.iter().filter(|v| range.contains(&v.version)).map(|sealed| {
-                VersionInfo {
-                    version: sealed.version,
-                    stamp: sealed.stamp,
-                    root: sealed.root,
-                    durable: true,
-                    sealed: true,
-                }
+            out.extend(run.seal.versions.iter().map(|sealed| VersionInfo {
+                version: sealed.version,
+                stamp: sealed.stamp,
+                root: sealed.root,
+                durable: true,
+                sealed: true,
             }));
         }
-        let sealed = out.last().map(|info| info.stamp).max(core.runs.last().map(|run| run.end));
-        for (version, _) in core.versions.published() {
-            let Some(lease) = core.versions.lease(version).filter(|_| range.contains(&version)) else {
-                continue;
-            };
-            if sealed.is_none_or(|sealed| lease.stamp > sealed) {
-                out.push(VersionInfo {
-                    version,
-                    stamp: lease.stamp,
-                    root: lease.root.get().and_then(Result::ok),
-                    durable: lease.durable.get().is_some_and(|durable| durable.is_ok()),
-                    sealed: false,
-                });
-            }
+        let sealed = out.last().map(|info| info.stamp);
+        for lease in leases.iter().filter(|lease| sealed.is_none_or(|sealed| lease.stamp > sealed)) {
+            out.push(VersionInfo {
+                version: lease.version,
+                stamp: lease.stamp,
+                root: lease.root.get().and_then(Result::ok),
+                durable: lease.durable.get().is_some_and(|durable| durable.is_ok()),
+                sealed: false,
+            });
         }
+        out.retain(|info| range.contains(&info.version));
         out
     }
 
@@ -396,7 +397,7 @@ fn replay(
 
 impl Inner {
     pub(crate) fn tell_root(&self, message: RootMessage) {
-        if let Err(SendError(RootMessage::Want(state))) = self.to_root.send(message) {
+        if let Err(SendError(RootMessage::Want(state, _))) = self.to_root.send(message) {
             state.root.set(Err(Error::Closed));
         }
     }

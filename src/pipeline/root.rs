@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use bristlecone_snapshot::pin;
+use bristlecone_snapshot::{Lease, pin};
 use bristlecone_trie::B256;
 
 use super::log::LogMessage;
@@ -26,8 +26,8 @@ const ANY_RUN_AGE: Duration = Duration::from_secs(60);
 pub(crate) enum RootMessage {
     /// The next version.
     Commit(Arc<VersionState>),
-    /// Somebody waits for a root that is not on the schedule.
-    Want(Arc<VersionState>),
+    /// Somebody waits for a root that is not on the schedule. Without a lease its pages may have left memory.
+    Want(Arc<VersionState>, Option<Lease<Arc<VersionState>>>),
     /// More waits to be sealed than is allowed: cut the run here.
     Cut,
     /// Seal everything so far and say so.
@@ -66,7 +66,7 @@ pub(crate) fn run(
                     cut(core, &mut run, log, seals);
                 }
             }
-            Ok(RootMessage::Want(state)) => settle_wanted(core, &state, log),
+            Ok(RootMessage::Want(state, lease)) => settle_wanted(core, &state, lease.as_ref(), log),
             Ok(RootMessage::Cut) => cut(core, &mut run, log, seals),
             Ok(RootMessage::Flush(done)) => {
                 cut(core, &mut run, log, seals);
@@ -90,7 +90,7 @@ pub(crate) fn run(
 fn refuse(messages: &Receiver<RootMessage>) {
     for message in messages.try_iter() {
         match message {
-            RootMessage::Want(state) => state.root.set(Err(Error::Closed)),
+            RootMessage::Want(state, _) => state.root.set(Err(Error::Closed)),
             RootMessage::Flush(done) => done.set(Err(Error::Closed)),
             RootMessage::Commit(_) | RootMessage::Cut | RootMessage::Close => {}
         }
@@ -118,12 +118,15 @@ fn settle(core: &Core, state: &VersionState, log: &Sender<LogMessage>) {
     state.root.set(root);
 }
 
-/// The same for a version that may have been sealed meanwhile: its pages may have left memory, and its root then comes
-/// from the log. A lease keeps them as long as it takes otherwise.
-fn settle_wanted(core: &Core, state: &VersionState, log: &Sender<LogMessage>) {
-    let lease = core.versions.lease(state.version).filter(|lease| lease.stamp == state.stamp);
-    match (lease, core.runs.find(state.version)) {
-        (None, Some((run, at))) => state.root.set(core.sealed_root(run, at)),
+/// The same for a version that nobody need have kept in memory: where it was sealed meanwhile, its root comes from the log.
+fn settle_wanted(
+    core: &Core,
+    state: &VersionState,
+    lease: Option<&Lease<Arc<VersionState>>>,
+    log: &Sender<LogMessage>,
+) {
+    match core.runs.find(state.version) {
+        Some((run, at)) if lease.is_none() => state.root.set(core.sealed_root(run, at)),
         _ => settle(core, state, log),
     }
 }
