@@ -99,7 +99,7 @@ impl Runs {
             if self.get(middle)?.last < version { low = middle + 1 } else { high = middle }
         }
         let run = self.get(low)?;
-        let at = run.seal.versions.iter().position(|sealed| sealed.version == version)?;
+        let at = run.seal.versions.binary_search_by_key(&version, |sealed| sealed.version).ok()?;
         Some((low, at))
     }
 

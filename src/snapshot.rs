@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use crate::batch::{TrieKey, no_namespace};
 use crate::graph::Found;
-use crate::history::Run;
+use crate::history::{Run, sealed_roots};
 use crate::iter::{Accounts, Entries, KeyRange, Slots};
 use crate::options::{Namespace, shape_name};
 use crate::overlay::Overlay;
@@ -275,22 +275,29 @@ impl Snapshot {
     pub(crate) fn overlay(&self, space: usize, hashed: bool) -> Result<Overlay<'_>> {
         let core = &self.inner.core;
         let namespace = core.namespaces.get(space).ok_or(Error::Internal("a namespace that is not there"))?;
-        match &self.source {
+        let (overlay, known) = match &self.source {
             Source::Memory(lease) => {
                 if hashed {
                     self.root()?;
                 }
-                let root = lease.spaces.get(space).and_then(|space| space.root);
-                Ok(Overlay::new(&core.graph, namespace.scheme, namespace.shape, root))
+                let state = lease.spaces.get(space);
+                let root = state.and_then(|space| space.root);
+                let overlay = Overlay::new(&core.graph, namespace.scheme, namespace.shape, root);
+                (overlay, state.and_then(|space| space.hash.get().copied()))
             }
-            Source::Sealed { run, .. } => {
+            Source::Sealed { run, at } => {
                 let overlay = core.runs.overlay(&core.graph, namespace, (*run, space), self.stamp())?;
-                if hashed {
-                    overlay.hash()?;
-                }
-                Ok(overlay)
+                (overlay, core.runs.get(*run).and_then(|run| sealed_roots(run, *at, space)))
+            }
+        };
+        if hashed {
+            let root = overlay.hash()?;
+            if known.is_some_and(|known| known != root) {
+                let what = format!("the root of `{}` at version {}", namespace.name, self.version());
+                return Err(Error::Damaged { what });
             }
         }
+        Ok(overlay)
     }
 }
 
@@ -306,6 +313,16 @@ impl View<'_> {
     pub fn info(&self) -> &Namespace {
         #[expect(clippy::indexing_slicing, reason = "a view is made for a namespace that was found")]
         &self.snapshot.inner.core.namespaces[self.space]
+    }
+
+    /// The namespace's own root: in the `Ethereum` scheme exactly Ethereum's. Waits for it, or has it computed, where it is
+    /// not known yet, as [`Snapshot::root`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::root`].
+    pub fn root(&self) -> Result<B256> {
+        self.snapshot.overlay(self.space, true)?.hash()
     }
 
     /// The key as the trie has it, if the namespace has `shape`.

@@ -38,6 +38,11 @@ pub(crate) struct VersionState {
 }
 
 impl VersionState {
+    /// What it counts where work is bounded: the keys that it changed, and 1 for a version that changed none.
+    pub(crate) fn weight(&self) -> u64 {
+        self.changed.max(1)
+    }
+
     pub(crate) fn batch_bytes(&self) -> usize {
         self.batch.iter().map(|(_, prepared)| prepared.size()).sum()
     }

@@ -175,7 +175,7 @@ impl Core {
 
     pub(crate) fn enter(&self, state: &VersionState) {
         let mut unsealed = lock(&self.unsealed);
-        unsealed.keys += state.changed;
+        unsealed.keys += state.weight();
         unsealed.versions += 1;
         unsealed.batch_bytes += state.batch_bytes() as u64;
     }
@@ -183,7 +183,7 @@ impl Core {
     pub(crate) fn leave(&self, run: &[Arc<VersionState>]) {
         let mut unsealed = lock(&self.unsealed);
         for state in run {
-            unsealed.keys -= state.changed.min(unsealed.keys);
+            unsealed.keys -= state.weight().min(unsealed.keys);
             unsealed.versions -= 1;
             unsealed.batch_bytes -= (state.batch_bytes() as u64).min(unsealed.batch_bytes);
         }

@@ -60,7 +60,7 @@ pub(crate) fn run(
                 if core.is_scheduled(state.version) {
                     settle(core, &state, log);
                 }
-                run.keys += state.changed;
+                run.keys += state.weight();
                 run.versions.push(state);
                 if run.keys >= core.seal_keys {
                     cut(core, &mut run, log, seals);
@@ -76,12 +76,12 @@ pub(crate) fn run(
                 cut(core, &mut run, log, seals);
                 return refuse(messages);
             }
-            Err(RecvTimeoutError::Timeout) => {
-                let age = run.since.elapsed();
-                if age >= ANY_RUN_AGE || age >= SMALL_RUN_AGE && run.keys >= SMALL_RUN {
-                    cut(core, &mut run, log, seals);
-                }
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        // Looked at after every message too: versions that keep coming must not put it off.
+        let age = run.since.elapsed();
+        if age >= ANY_RUN_AGE || age >= SMALL_RUN_AGE && run.keys >= SMALL_RUN {
+            cut(core, &mut run, log, seals);
         }
     }
 }

@@ -46,6 +46,9 @@ pub enum HashError {
     /// A node that is known only by its hash is alone in what was a branch: what is there depends on what it is.
     #[error("a removal left a node alone that is known only by its hash: give that node too")]
     Blinded,
+    /// A page does not have the hash that its parent holds.
+    #[error("page {0:#x} does not have the hash that its parent holds")]
+    Mismatch(u64),
     /// An account's body is not in the form of [`Account::encode`].
     #[error("an account's body of {0} bytes cannot be decoded")]
     BadAccount(usize),

@@ -82,8 +82,8 @@ pub(crate) fn written_bytes() -> u64 {
     line_of("/proc/self/io", "write_bytes")
 }
 
-/// Bytes allocated to the files in `dir`.
-pub(crate) fn allocated_bytes(dir: &Path) -> Result<u64, Failure> {
+/// Bytes allocated to the files in `dir` and below, the directories named `apart` left out.
+pub(crate) fn allocated_bytes(dir: &Path, apart: &[&str]) -> Result<u64, Failure> {
     let io = |error: std::io::Error| Failure::new(format!("cannot read {}: {error}", dir.display()));
     let mut bytes = 0;
     for entry in fs::read_dir(dir).map_err(io)? {
@@ -94,7 +94,11 @@ pub(crate) fn allocated_bytes(dir: &Path) -> Result<u64, Failure> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
             Err(error) => return Err(io(error)),
         };
-        bytes += if metadata.is_dir() { allocated_bytes(&entry.path())? } else { allocated(&metadata) };
+        bytes += match metadata.is_dir() {
+            true if apart.iter().any(|name| entry.file_name() == *name) => 0,
+            true => allocated_bytes(&entry.path(), apart)?,
+            false => allocated(&metadata),
+        };
     }
     Ok(bytes)
 }
@@ -134,7 +138,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("a")).unwrap();
         fs::write(dir.path().join("a/b"), vec![1; 10_000]).unwrap();
-        assert!(allocated_bytes(dir.path()).unwrap() >= 8192);
-        assert!(allocated_bytes(&dir.path().join("no")).is_err());
+        assert!(allocated_bytes(dir.path(), &[]).unwrap() >= 8192);
+        assert_eq!(allocated_bytes(dir.path(), &["a"]).unwrap(), 0);
+        assert!(allocated_bytes(&dir.path().join("no"), &[]).is_err());
     }
 }

@@ -240,10 +240,11 @@ fn commit_all(args: &Args, store: &Store, model: &Model, dir: &Path) -> Result<O
     Ok(Some((load, commits, busy, growth)))
 }
 
-/// Bytes of the store on disk, preallocated slack of segments apart.
+/// Bytes of the store on disk. Segments count as far as they are filled, and the batch log, which is a ring of fixed
+/// size, not at all: both are allocated ahead.
 fn used_bytes(store: &Store, dir: &Path) -> Result<u64, Failure> {
-    let _ = store;
-    measure::allocated_bytes(dir)
+    let ahead = ["segments", "log"];
+    Ok(measure::allocated_bytes(dir, &ahead)? + store.stats()?.segment_bytes)
 }
 
 /// Opens the store again and reads its latest root; the time is that of opening.

@@ -146,6 +146,39 @@ fn a_flipped_bit_in_a_killed_store_costs_the_last_commit_at_most() {
 }
 
 #[test]
+fn a_damaged_group_before_another_is_never_taken_for_a_torn_tail() {
+    let sim = SimVfs::new(1);
+    let options = Options { segment_bytes: 1 << 20, ..small() };
+    let mut opened = open_in(&sim, &options).unwrap();
+    let log_position = opened.log.as_ref().unwrap().position();
+    let mut ends = Vec::new();
+    for previous in [None, bristlecone_delta::Locator::new(1, 0), bristlecone_delta::Locator::new(1, 1)] {
+        let group = opened.writer.as_mut().unwrap().begin(1).unwrap();
+        let seal = Seal { previous, opening: 1, versions: vec![], namespaces: vec![], log_position };
+        // The log is not told.
+        ends.push(group.finish(&seal).unwrap().end());
+    }
+    drop(opened);
+    let path = format!("{DIR}/segments/00000001.seg");
+    for byte in ends[0].offset..ends[1].offset - 400 {
+        let image = sim.crash_image(CrashPolicy::KeepAll, 0);
+        image.flip_bit(&path, byte, 3).unwrap();
+        let opened = open_in(&image, &options);
+        let noticed = match opened {
+            Ok(opened) => opened.segments.verify_all().is_err() || byte >= ends[0].offset + 64 + 60,
+            Err(Error::Corrupt { offset, .. }) => offset == ends[0].offset,
+            Err(_) => false,
+        };
+        assert!(noticed, "byte {byte}");
+    }
+    // The last one may be torn.
+    let image = sim.crash_image(CrashPolicy::KeepAll, 0);
+    image.flip_bit(&path, ends[1].offset, 3).unwrap();
+    let opened = open_in(&image, &options).unwrap();
+    assert_eq!(opened.last_seal.unwrap().0.end(), ends[1]);
+}
+
+#[test]
 fn a_cut_file_is_an_error_or_changes_nothing() {
     let sim = store(true);
     let good = answers(&open_in(&sim, &Options { read_only: true, ..small() }).unwrap()).unwrap();

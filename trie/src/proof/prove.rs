@@ -246,6 +246,9 @@ impl<'a, 'k, S: ProofScheme, P: Pages> Walk<'a, 'k, S, P> {
         match place.page.entry(usize::from(entry)).item {
             Item::Child { reference } => {
                 let below = Place::open(self.pages, reference)?.ok_or(HashError::MissingPage(reference))?;
+                if below.refs.last() != Some(&place.target_ref(place.edge.target)) {
+                    return Err(HashError::Mismatch(reference));
+                }
                 self.place(Place { is_root: place.is_root, ..below }, keys)
             }
             Item::Blinded { .. } => Err(HashError::MissingPage(0)),
