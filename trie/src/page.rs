@@ -515,14 +515,32 @@ impl PageBuilder {
         self.sources.push(source);
     }
 
+    /// Begins another page, in the memory of the last one.
+    pub fn restart(&mut self, depth: usize) {
+        self.depth = depth;
+        self.prints.clear();
+        self.ends.clear();
+        self.entries.clear();
+        self.sources.clear();
+        self.last_print = 0;
+    }
+
     /// The packed page.
     pub fn finish(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.finish_into(&mut out);
+        out
+    }
+
+    /// The packed page, in place of what `out` holds.
+    pub fn finish_into(&self, out: &mut Vec<u8>) {
         let size = HEADER
             + self.sources.len() * SOURCE
             + self.prints.len() * 2
             + self.ends.len() * 4
             + self.entries.len();
-        let mut out = Vec::with_capacity(size);
+        out.clear();
+        out.reserve(size);
         for word in [self.prints.len() as u16, self.depth as u16, self.sources.len() as u16, 0] {
             out.extend_from_slice(&word.to_le_bytes());
         }
@@ -536,7 +554,6 @@ impl PageBuilder {
         self.prints.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
         self.ends.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
         out.extend_from_slice(&self.entries);
-        out
     }
 }
 

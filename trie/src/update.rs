@@ -103,7 +103,7 @@ pub fn update<'a, A: Arena>(
     stamp: u64,
 ) -> Result<Updated, A::Error> {
     validate(shape, ops)?;
-    let mut walk = Walk { arena, shape, stamp, ops, changed: 0 };
+    let mut walk = Walk::new(arena, shape, ops, stamp);
     let new_root = match root {
         _ if ops.is_empty() => root,
         None => {
@@ -125,8 +125,8 @@ pub fn update<'a, A: Arena>(
 }
 
 /// A trie of entries that are given in key order; the word of its root page.
-pub(crate) fn build<A: Arena>(arena: &A, shape: Shape, shown: &[Shown]) -> Option<u64> {
-    let mut walk = Walk { arena, shape, stamp: 0, ops: &[], changed: 0 };
+pub(crate) fn build<'a, A: Arena>(arena: &'a A, shape: Shape, shown: &'a [Shown]) -> Option<u64> {
+    let mut walk = Walk::new(arena, shape, &[], 0);
     walk.assemble_root(shown.iter().map(Piece::shown).collect())
 }
 
@@ -243,9 +243,28 @@ struct Walk<'a, A> {
     stamp: u64,
     ops: &'a [Op<'a>],
     changed: u64,
+    // Memory that serves one page after the other.
+    builder: PageBuilder,
+    packed: Vec<u8>,
+    sources: Vec<Source>,
+    spare: Vec<Vec<Piece<'a>>>,
 }
 
 impl<'a, A: Arena> Walk<'a, A> {
+    fn new(arena: &'a A, shape: Shape, ops: &'a [Op<'a>], stamp: u64) -> Self {
+        Self {
+            arena,
+            shape,
+            stamp,
+            ops,
+            changed: 0,
+            builder: PageBuilder::new(0).made_by(stamp),
+            packed: Vec::new(),
+            sources: Vec::new(),
+            spare: Vec::new(),
+        }
+    }
+
     /// Applies the operations of `range` to the page that `reference` names.
     fn page(
         &mut self,
@@ -258,25 +277,31 @@ impl<'a, A: Arena> Walk<'a, A> {
         let Some(merged) = self.merge(word, page, range)? else { return Ok(Outcome::Same) };
         self.arena.superseded(reference);
         if !merged.reshape {
-            return Ok(Outcome::Page(self.build(&merged.pieces, page.depth())));
+            let reference = self.build(&merged.pieces, page.depth());
+            let mut pieces = merged.pieces;
+            pieces.clear();
+            self.spare.push(pieces);
+            return Ok(Outcome::Page(reference));
         }
         Ok(self.assemble(merged.pieces, key, page.depth()))
     }
 
     /// Packs `pieces` into a page whose stem has `depth` nibbles.
-    fn build(&self, pieces: &[Piece<'a>], depth: usize) -> u64 {
-        let mut builder = PageBuilder::new(depth).made_by(self.stamp);
-        let mut sources: Vec<Source> = Vec::new();
+    fn build(&mut self, pieces: &[Piece<'a>], depth: usize) -> u64 {
+        let Self { builder, packed, sources, .. } = self;
+        builder.restart(depth);
+        sources.clear();
         for (index, piece) in pieces.iter().enumerate() {
             let below = piece.is_below(self.shape, depth);
             let tail = piece.tail_from(if below { ACCOUNT_BYTES } else { depth / 2 });
             builder.push(&Entry { below, end: piece.end, tail, item: piece.item });
             if let Some((page, at)) = piece.origin {
-                extend(&mut sources, page, index as u16, at);
+                extend(sources, page, index as u16, at);
             }
         }
-        sources.into_iter().for_each(|source| builder.source(source));
-        self.arena.insert(&builder.finish())
+        sources.drain(..).for_each(|source| builder.source(source));
+        builder.finish_into(packed);
+        self.arena.insert(packed)
     }
 }
 

@@ -18,6 +18,7 @@ pub(super) struct Scratch {
     pub(super) structure: Structure,
     old: Structure,
     matches: Matches,
+    done: Vec<u64>,
 }
 
 /// Fills in the references that `page`, with `structure`, shares with its hashed ancestors.
@@ -28,11 +29,11 @@ pub(super) fn carry(
     refs: &mut [NodeRef],
     scratch: &mut Scratch,
 ) {
-    let Scratch { old, matches, .. } = scratch;
+    let Scratch { old, matches, done, .. } = scratch;
+    done.clear();
     matches.clear();
     matches.resize(page.len(), None);
     find_matches(pages, page, matches);
-    let mut done: Vec<u64> = Vec::new();
     for at in 0..matches.len() {
         let Some(Some((source, _))) = matches.get(at).copied() else { continue };
         if done.contains(&source) {

@@ -20,8 +20,8 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn new(word: u64, page: Page<'a>) -> Self {
-        let pieces = Vec::with_capacity(page.len() + 8);
+    fn new(word: u64, page: Page<'a>, mut pieces: Vec<Piece<'a>>) -> Self {
+        pieces.reserve(page.len() + 8);
         Self { word, page, next: 0, pieces, changed: false, reshape: false }
     }
 
@@ -61,15 +61,20 @@ impl<'a, A: Arena> Walk<'a, A> {
         page: Page<'a>,
         range: Range<usize>,
     ) -> Result<Option<Merged<'a>>, A::Error> {
-        let mut merge = Merge::new(word, page);
+        let mut merge = Merge::new(word, page, self.spare.pop().unwrap_or_default());
         self.merge_all(&mut merge, range)?;
-        merge.keep(page.len());
-        Ok(merge.changed.then_some(Merged { pieces: merge.pieces, reshape: merge.reshape }))
+        if merge.changed {
+            merge.keep(page.len());
+            return Ok(Some(Merged { pieces: merge.pieces, reshape: merge.reshape }));
+        }
+        merge.pieces.clear();
+        self.spare.push(merge.pieces);
+        Ok(None)
     }
 
     /// The entries that the operations of `range` make where there is no page.
     pub(super) fn merge_into_nothing(&mut self, range: Range<usize>) -> Result<Vec<Piece<'a>>, A::Error> {
-        let mut merge = Merge::new(0, Page::new(&[]));
+        let mut merge = Merge::new(0, Page::new(&[]), Vec::new());
         self.merge_all(&mut merge, range)?;
         Ok(merge.pieces)
     }
