@@ -179,6 +179,25 @@ fn a_damaged_group_before_another_is_never_taken_for_a_torn_tail() {
 }
 
 #[test]
+fn a_lost_group_that_the_log_knows_is_damage_even_where_the_log_still_has_its_commits() {
+    let sim = SimVfs::new(1);
+    let options = Options { segment_bytes: 1 << 20, log_bytes: 1 << 20, ..small() };
+    let mut opened = open_in(&sim, &options).unwrap();
+    let at = stamp(1, 0);
+    let log_position = opened.log.as_mut().unwrap().append_batch(0, at, None, &payload(0)).unwrap();
+    let group = opened.writer.as_mut().unwrap().begin(1).unwrap();
+    let seal = Seal { previous: None, opening: 1, versions: vec![], namespaces: vec![], log_position };
+    let sealed = group.finish(&seal).unwrap();
+    let log = opened.log.as_mut().unwrap();
+    log.release(&sealed).unwrap();
+    log.sync().unwrap();
+    drop(opened);
+    let image = sim.crash_image(CrashPolicy::KeepNothing, 0);
+    image.flip_bit(format!("{DIR}/segments/00000001.seg"), 512, 0).unwrap();
+    assert!(matches!(open_in(&image, &options), Err(Error::Corrupt { offset: 512, .. })));
+}
+
+#[test]
 fn a_cut_file_is_an_error_or_changes_nothing() {
     let sim = store(true);
     let good = answers(&open_in(&sim, &Options { read_only: true, ..small() }).unwrap()).unwrap();
