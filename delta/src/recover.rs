@@ -20,7 +20,7 @@ use crate::log::{
 };
 use crate::segment::{Scan, SegmentWriter, WriterState, scan};
 use crate::vfs::{OpenMode, Vfs, VfsFile};
-use crate::{Error, Result, Seal, Sealed, SegmentEnd, Segments, Stamp};
+use crate::{Error, Locator, Result, Seal, Sealed, SegmentEnd, Segments, Stamp};
 
 /// How to open.
 #[derive(Clone, Debug)]
@@ -108,10 +108,7 @@ pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> 
     let (identity, lock) = settle_identity(&*vfs, dir, options)?;
     let (segments_dir, log_dir) = (dir.join("segments"), dir.join("log"));
     if !options.read_only {
-        for part in [&segments_dir, &log_dir] {
-            vfs.create_dir_all(part).at("create", part)?;
-        }
-        vfs.sync_dir(dir).at("sync", dir)?;
+        make_dirs(&*vfs, dir, &[&segments_dir, &log_dir])?;
     }
     let mode = if options.read_only { OpenMode::Read } else { OpenMode::Write };
     let checker = Checker::new(&identity.id);
@@ -134,13 +131,7 @@ pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> 
     let (end, newest, last_record, scan_opening) =
         (found.end(), found.newest(), found.last_record(), found.opening);
     let segments = Arc::new(found.publish(checker.clone())?);
-    let last_seal = match last_record {
-        Some(locator) => {
-            let seal = segments.seal(locator)?;
-            Some((Sealed { locator, end, log_position: seal.log_position }, seal))
-        }
-        None => None,
-    };
+    let last_seal = last_record.map(|locator| read_seal(&segments, locator, end)).transpose()?;
     let sealed_to = last_seal.as_ref().map(|(sealed, _)| sealed.log_position);
     let chain = logs.chain(sealed_to, &end, &context.dir, &checker)?;
     let tail = Tail::of(chain.as_ref())?;
@@ -219,6 +210,20 @@ fn settle_identity(
         identity::write(vfs, dir, &identity)?;
     }
     Ok((identity, Some(lock)))
+}
+
+/// Makes the directories of a store, and makes their names durable.
+fn make_dirs(vfs: &dyn Vfs, dir: &Path, parts: &[&PathBuf]) -> Result<()> {
+    for part in parts {
+        vfs.create_dir_all(part).at("create", part)?;
+    }
+    vfs.sync_dir(dir).at("sync", dir)
+}
+
+/// The last seal, with which the segments end.
+fn read_seal(segments: &Segments, locator: Locator, end: SegmentEnd) -> Result<(Sealed, Seal)> {
+    let seal = segments.seal(locator)?;
+    Ok((Sealed { locator, end, log_position: seal.log_position }, seal))
 }
 
 /// Finds out which groups count, and makes them durable where that is in doubt. Says whether the store was closed cleanly.
