@@ -1,6 +1,8 @@
 //! Partial tries against real blocks: each file in `transitions` has the nodes that a block touches, what it
 //! changes, and the roots before and after.
 
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 

@@ -1,5 +1,13 @@
 //! Random batches against a map, with roots against alloy-trie or a naive recursion.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "helpers of tests"
+)]
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
@@ -82,7 +90,7 @@ impl Memory {
     }
 
     /// Checks the form of every page and counts entries.
-    fn check(&self, shape: Shape, reference: u64, stem: usize) -> usize {
+    fn check(&self, reference: u64, stem: usize) -> usize {
         let (_, page) = self.open(reference, None).unwrap();
         assert_eq!(page.depth(), stem);
         let children = page.entries().filter(|entry| entry.is_child()).count();
@@ -93,7 +101,7 @@ impl Memory {
         let mut leaves = page.len() - children;
         for entry in page.entries() {
             if let Item::Child { reference } = entry.item {
-                leaves += self.check(shape, reference, entry.end);
+                leaves += self.check(reference, entry.end);
             }
         }
         leaves
@@ -213,9 +221,9 @@ fn flat<S: Scheme>(seed: u64, keys: Keys, rounds: usize, batch: usize, root_ever
             assert_eq!(memory.get(root, key), model.get(key).cloned(), "{key:?}");
         }
         if let Some(root) = root {
-            assert_eq!(memory.check(Shape::Flat, root, 0), model.len());
+            assert_eq!(memory.check(root, 0), model.len());
         }
-        if stamp as usize % root_every == 0 || stamp as usize == rounds {
+        if stamp.is_multiple_of(root_every as u64) || stamp as usize == rounds {
             let got = memory.root::<S>(Shape::Flat, root);
             assert_eq!(got, naive_root::<S>(&model), "stamp {stamp}");
         }
@@ -249,7 +257,7 @@ fn a_large_trie_has_the_root_that_alloy_computes() {
         let expected = alloy_root(model.iter().map(|(key, value)| (&key[..], value.clone())));
         assert_eq!(memory.root::<Ethereum>(Shape::Flat, root), expected, "stamp {stamp}");
     }
-    memory.check(Shape::Flat, root.unwrap(), 0);
+    memory.check(root.unwrap(), 0);
 }
 
 #[derive(Clone, Default)]
@@ -334,7 +342,10 @@ fn apply_to_model(model: &mut BTreeMap<B256, Entry>, batch: &AccountBatch) {
     }
 }
 
-fn to_ops(batch: &AccountBatch) -> Vec<(Vec<u8>, Option<Vec<u8>>, Option<(u8, bool)>)> {
+/// A key, its value or body, and for an account what becomes of the body (kept, set, removed) and of the storage.
+type OwnedOp = (Vec<u8>, Option<Vec<u8>>, Option<(u8, bool)>);
+
+fn to_ops(batch: &AccountBatch) -> Vec<OwnedOp> {
     let mut ops = Vec::new();
     for (key, (body, wipe)) in &batch.accounts {
         let (kind, bytes) = match body {
@@ -401,7 +412,7 @@ fn account_tries_equal_a_map_and_the_root_that_alloy_computes() {
                 }
             }
             if let Some(root) = root {
-                assert_eq!(memory.check(Shape::Accounts, root, 0), leaves);
+                assert_eq!(memory.check(root, 0), leaves);
             }
             if stamp % root_every == 0 {
                 assert_eq!(
