@@ -17,6 +17,7 @@
 
 pub(crate) mod batches;
 pub(crate) mod config;
+pub(crate) mod gate;
 pub(crate) mod model;
 pub(crate) mod naive;
 pub(crate) mod rng;
