@@ -9,7 +9,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::output::{say, thousands};
 
-/// Between two lines where there is no terminal.
+/// Before the first line where there is no terminal; each pause is twice the one before, up to [`EVERY`].
+const FIRST: Duration = Duration::from_millis(50);
+/// Between two lines at most.
 const EVERY: Duration = Duration::from_secs(1);
 
 /// The state of one job of known length.
@@ -18,6 +20,7 @@ pub(crate) struct Progress {
     total: u64,
     bar: Option<ProgressBar>,
     said: Instant,
+    pause: Duration,
 }
 
 impl Progress {
@@ -31,7 +34,7 @@ impl Progress {
             bar.set_prefix(what);
             bar
         });
-        Self { what, total, bar, said: Instant::now() }
+        Self { what, total, bar, said: Instant::now(), pause: FIRST }
     }
 
     /// `done` steps are done; `detail` says more where it is shown.
@@ -45,7 +48,8 @@ impl Progress {
                     self.said = Instant::now();
                 }
             }
-            None if self.said.elapsed() > EVERY => {
+            None if self.said.elapsed() > self.pause => {
+                self.pause = EVERY.min(self.pause * 2);
                 let (what, total) = (self.what, thousands(self.total));
                 say(&format!("{what}: {} of {total} {}", thousands(done), detail()));
                 self.said = Instant::now();

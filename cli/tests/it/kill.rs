@@ -3,46 +3,49 @@
 use std::{
     io::{BufRead, BufReader},
     process::{Child, Stdio},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bristlecone::{B256, Store};
 
 use crate::command::{Done, Scratch, command, data, run};
 
-/// Starts the command, waits until `after` passed and it said something of durable versions, then stops it with `signal`.
-/// Returns the last version that it said to be durable.
-fn interrupt(args: &[&str], after: Duration, signal: &str) -> (Option<u64>, Option<i32>, String) {
+/// Starts the command, waits until it told `lines` times of its progress in `phase`, or ended, then sends `signal`.
+/// Returns the last version that it said to be durable, its exit code, and what it said.
+fn interrupt(args: &[&str], phase: &str, lines: usize, signal: &str) -> (Option<u64>, Option<i32>, String) {
     let mut child = command(args).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     let stderr = child.stderr.take().unwrap();
-    let begun = Instant::now();
-    let reader = thread::spawn(move || {
-        let mut durable = None;
-        let mut text = String::new();
-        for line in BufReader::new(stderr).lines() {
-            let line = line.unwrap();
-            if let Some((_, version)) = line.split_once("durable to version ") {
-                durable = version.trim().parse::<u64>().ok().or(durable);
+    let told = AtomicUsize::new(0);
+    let (durable, text) = thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut durable = None;
+            let mut text = String::new();
+            for line in BufReader::new(stderr).lines() {
+                let line = line.unwrap();
+                if let Some((_, version)) = line.split_once("durable to version ") {
+                    durable = version.trim().parse::<u64>().ok().or(durable);
+                }
+                told.fetch_add(usize::from(line.starts_with(phase)), Ordering::Relaxed);
+                text.push_str(&line);
+                text.push('\n');
             }
-            text.push_str(&line);
-            text.push('\n');
+            (durable, text)
+        });
+        while told.load(Ordering::Relaxed) < lines && child.try_wait().unwrap().is_none() {
+            thread::sleep(Duration::from_millis(1));
         }
-        (durable, text)
+        send(&child, signal);
+        reader.join().unwrap()
     });
-    while begun.elapsed() < after && child.try_wait().unwrap().is_none() {
-        thread::sleep(Duration::from_millis(5));
-    }
-    send(&child, signal);
-    let code = child.wait().unwrap().code();
-    let (durable, text) = reader.join().unwrap();
-    (durable, code, text)
+    (durable, child.wait().unwrap().code(), text)
 }
 
 fn send(child: &Child, signal: &str) {
     let id = child.id().to_string();
-    // It may have ended by itself.
-    let _ = std::process::Command::new("kill").args([signal, &id]).status().unwrap();
+    // It may have ended by itself, and `kill` says so.
+    let _ = std::process::Command::new("kill").args([signal, &id]).output().unwrap();
 }
 
 /// The roots of all versions, each one computed if it has to be.
@@ -65,19 +68,18 @@ fn a_killed_run_reopens_as_a_prefix_with_everything_that_was_durable() {
     let whole = run(&[&args[..], &["--json"]].concat()).ok().json();
     assert_eq!(whole["verified"], true);
     let expected = roots(&reference);
-    for (round, milliseconds) in [300u64, 1200, 2100, 3200].into_iter().enumerate() {
+    for (round, (phase, lines)) in
+        [("load", 1), ("commit", 1), ("commit", 3), ("commit", 5)].into_iter().enumerate()
+    {
         let dir = scratch.path(&format!("killed-{round}"));
         let mut args = args.clone();
         args[1] = &dir;
-        let (durable, ..) = interrupt(&args, Duration::from_millis(milliseconds), "-9");
+        let (durable, ..) = interrupt(&args, phase, lines, "-9");
         run(&["check", &dir]).ok();
         let found = roots(&dir);
-        eprintln!(
-            "killed after {milliseconds} ms: {} versions, said to be durable: {durable:?}",
-            found.len()
-        );
+        eprintln!("killed in {phase} {lines}: {} versions, said to be durable: {durable:?}", found.len());
         assert!(durable.is_none_or(|durable| found.len() as u64 > durable), "{} {durable:?}", found.len());
-        assert_eq!(found[..], expected[..found.len()], "killed after {milliseconds} ms");
+        assert_eq!(found[..], expected[..found.len()], "killed in {phase} {lines}");
     }
 }
 
@@ -94,11 +96,11 @@ fn a_killed_replay_goes_on_where_it_was() {
         run(&["init", &dir, "--genesis", &genesis]).ok();
         let args = ["replay", &dir, "--blocks", &file, "--root-every", root_every];
         let mut held = 0;
-        for milliseconds in [250, 350, 450, 600, 800] {
-            let (durable, ..) = interrupt(&args, Duration::from_millis(milliseconds), "-9");
+        for lines in [1, 2, 3, 1, 2] {
+            let (durable, ..) = interrupt(&args, "replay", lines, "-9");
             let versions = run(&["versions", &dir, "--json"]).ok();
             let found = versions.stdout.lines().count() as u64;
-            eprintln!("killed after {milliseconds} ms: {found} versions, said to be durable: {durable:?}");
+            eprintln!("killed after {lines} lines: {found} versions, said to be durable: {durable:?}");
             assert!(found >= held, "{found} after {held}");
             assert!(durable.is_none_or(|durable| found > durable), "{found} {durable:?}");
             held = found;
@@ -114,7 +116,7 @@ fn ctrl_c_stops_safely_and_says_how_to_go_on() {
     let scratch = Scratch::new();
     let dir = scratch.path("data");
     let args = ["run", &dir, "--versions", "100000", "--keys", "5000", "--updates", "100", "--inserts", "1"];
-    let (_, code, text) = interrupt(&args, Duration::from_millis(1500), "-INT");
+    let (_, code, text) = interrupt(&args, "commit", 3, "-INT");
     assert_eq!(code, Some(130), "{text}");
     assert!(text.contains("stopped: by request") && text.contains("hint: "), "{text}");
     let versions = roots(&dir).len() as u64;
@@ -130,7 +132,7 @@ fn ctrl_c_stops_safely_and_says_how_to_go_on() {
     let dir = scratch.path("chain");
     run(&["init", &dir, "--genesis", &genesis]).ok();
     let args = ["replay", &dir, "--blocks", &file];
-    let (_, code, text) = interrupt(&args, Duration::from_millis(700), "-INT");
+    let (_, code, text) = interrupt(&args, "replay", 2, "-INT");
     assert!(code == Some(130) || code == Some(0), "{text}");
     assert!(code == Some(0) || text.contains("stopped: by request"), "{text}");
     let done: Done = run(&["replay", &dir, "--blocks", &file, "--json"]).ok();
