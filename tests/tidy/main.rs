@@ -40,6 +40,7 @@ const KNOWN_RINGS: &[(&str, &[&str])] = &[
         ],
     ),
     ("delta", &["log", "seal"]),
+    ("trie", &["partial", "update"]),
 ];
 
 /// Files where `unsafe` may be, besides `snapshot/`, and how often.

@@ -1,3 +1,5 @@
+//! Publication and leases: what readers, committers and forgetting may see of each other.
+
 use super::*;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 

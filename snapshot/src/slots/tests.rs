@@ -1,3 +1,5 @@
+//! Slots: generations, racing readers, companions, eviction and filling.
+
 use super::*;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 
