@@ -311,6 +311,20 @@ impl<'a> Page<'a> {
         Entry { below, end, tail, item }
     }
 
+    /// Compares entry `index` with the one in the same place of `other`, a page of the same depth: whether they are the
+    /// same in everything, if they are of the same kind under the same path; `None` otherwise.
+    #[inline]
+    pub(crate) fn same_entry(&self, other: Page<'_>, index: usize) -> Option<bool> {
+        let (a, b) = (self.raw(index), other.raw(index));
+        if a == b {
+            return Some(true);
+        }
+        let kind = a.first().copied().unwrap_or_default();
+        let start = if kind & BELOW != 0 { ACCOUNT_BYTES } else { self.depth() / 2 };
+        let head = ENTRY_HEAD + usize::from(u16_at(a, 1)).div_ceil(2).saturating_sub(start);
+        (a.get(..head)? == b.get(..head)?).then_some(false)
+    }
+
     /// All entries, in key order.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = Entry<'a>> + use<'a> {
         let page = *self;

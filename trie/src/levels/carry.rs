@@ -19,6 +19,7 @@ pub(super) struct Scratch {
     old: Structure,
     matches: Matches,
     done: Vec<u64>,
+    clean: Vec<bool>,
 }
 
 /// Fills in the references that `page`, with `structure`, shares with its hashed ancestors.
@@ -29,6 +30,9 @@ pub(super) fn carry(
     refs: &mut [NodeRef],
     scratch: &mut Scratch,
 ) {
+    if carry_in_place(pages, page, structure, refs, &mut scratch.clean).is_some() {
+        return;
+    }
     let Scratch { old, matches, done, .. } = scratch;
     done.clear();
     matches.clear();
@@ -55,6 +59,53 @@ pub(super) fn carry(
             pair.carry_branches(refs);
         }
     }
+}
+
+/// The same for a page that has exactly the paths of its one hashed ancestor, as most have that were only updated: then
+/// everything stands in the same place there, and what is the same byte for byte has the same reference. `None`
+/// where that is not so; nothing is carried then.
+fn carry_in_place(
+    pages: &impl Pages,
+    page: Page<'_>,
+    structure: &Structure,
+    refs: &mut [NodeRef],
+    clean: &mut Vec<bool>,
+) -> Option<()> {
+    let mut sources = page.sources();
+    let source = sources.next().filter(|source| source.old_start == 0 && source.new_start == 0)?;
+    let first = pages.page(source.page)?;
+    if sources.next().is_some() || usize::from(source.new_len) != page.len() || first.depth() != page.depth()
+    {
+        return None;
+    }
+    let (reference, old) = match pages.refs(source.page) {
+        Some(_) => (source.page, first),
+        None => ancestor(pages, first, &source)?,
+    };
+    if old.len() != page.len() || old.depth() != page.depth() {
+        return None;
+    }
+    let old_refs = pages.refs(reference)?;
+    clean.clear();
+    for index in 0..page.len() {
+        clean.push(page.same_entry(old, index)?);
+    }
+    let all_clean =
+        |low: usize, high: usize| clean.get(low..high).is_some_and(|run| run.iter().all(|same| *same));
+    let (entries, branches) = refs.split_at_mut_checked(page.len())?;
+    for (index, (slot, node)) in entries.iter_mut().zip(old_refs).enumerate() {
+        let end = if page.head(index).is_account() { page.account_end(index) } else { index + 1 };
+        if all_clean(index, end) {
+            *slot = *node;
+        }
+    }
+    let old_branches = old_refs.get(page.len()..).unwrap_or_default();
+    for ((slot, node), branch) in branches.iter_mut().zip(old_branches).zip(&structure.branches) {
+        if all_clean(usize::from(branch.low), usize::from(branch.high)) {
+            *slot = *node;
+        }
+    }
+    Some(())
 }
 
 /// A page and one of its hashed ancestors.
