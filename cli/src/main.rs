@@ -17,6 +17,10 @@ use clap::{Parser, Subcommand};
 
 use crate::{failure::Failure, output::Output};
 
+/// Pages are allocated by the committing thread and freed by the sealing one: what this allocator is good at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bristlecone: an embedded multi-version Merkle state store.
 ///
 /// Every command takes the directory first, then options. Exit codes: 0 done, 1 failed (or a proof that does not hold,

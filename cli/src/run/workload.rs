@@ -176,9 +176,9 @@ pub(crate) enum Entity {
     Slot(Address, B256),
 }
 
-const KEY: u64 = 0x6b65_79;
-const VALUE: u64 = 0x7661_6c75_65;
-const OWNER: u64 = 0x6f77_6e65_72;
+const KEY: u64 = 0x006b_6579;
+const VALUE: u64 = 0x0076_616c_7565;
+const OWNER: u64 = 0x006f_776e_6572;
 
 /// SplitMix64's output function: cheap, and every bit depends on every other.
 fn mix(mut z: u64) -> u64 {
@@ -347,7 +347,7 @@ mod tests {
         let plan = plan();
         for index in (1..1190).step_by(2) {
             let owner = plan.owner(index);
-            assert!(owner < index && owner % 2 == 0, "{index} {owner}");
+            assert!(owner < index && owner.is_multiple_of(2), "{index} {owner}");
         }
     }
 }
