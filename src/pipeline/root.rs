@@ -80,7 +80,9 @@ pub(crate) fn run(
         }
         // Looked at after every message too: versions that keep coming must not put it off.
         let age = run.since.elapsed();
-        if age >= ANY_RUN_AGE || age >= SMALL_RUN_AGE && run.keys >= SMALL_RUN {
+        let is_old = age >= ANY_RUN_AGE || age >= SMALL_RUN_AGE && run.keys >= SMALL_RUN;
+        // Where a write failed nothing is sealed any more, and those who wait for it are to be told.
+        if is_old || core.check_alive().is_err() {
             cut(core, &mut run, log, seals);
         }
     }

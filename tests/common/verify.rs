@@ -9,7 +9,7 @@ use bristlecone::{
     Store, U256, View,
 };
 use bristlecone_trie::Scheme;
-use bristlecone_trie::proof::{ProofScheme, verify, verify_account, verify_slot};
+use bristlecone_trie::proof::{ProofScheme, verify, verify_account, verify_many, verify_slot};
 
 use super::model::{Slots, Touched, sorted_slots};
 use super::naive::{storage_root, trie_key};
@@ -94,6 +94,10 @@ pub(crate) fn snapshot(
             Shape::Accounts => accounts(&view, model, state, at, depth, rng),
         };
         looked.map_err(told)?;
+        if depth.root {
+            let told = || told(format!("the root of {}", view.info().describe()));
+            same(&go(view.root(), told)?, &state.roots[at], told)?;
+        }
     }
     for hash in model.codes() {
         let code = go(snapshot.code(hash), || told(format!("code {hash}")))?;
@@ -118,6 +122,9 @@ fn flat(view: &View<'_>, model: &Model, state: &State, at: usize, depth: Depth, 
     if depth.scans {
         flat_scans(view, namespace, &state.spaces[at].sorted(namespace), rng)?;
     }
+    if depth.proofs > 0 {
+        flat_multiproof(view, model, state, at, rng)?;
+    }
     for _ in 0..depth.proofs {
         // One that was never put, now and then.
         let key = if rng.chance(20) { rng.bytes(32) } else { rng.pick(keys).clone() };
@@ -133,6 +140,24 @@ fn flat(view: &View<'_>, model: &Model, state: &State, at: usize, depth: Depth, 
         same(&go(proven, told)?.as_ref(), &map.get(&key), told)?;
     }
     Ok(())
+}
+
+/// Many keys in one proof, one of them twice, and some that are absent.
+fn flat_multiproof(view: &View<'_>, model: &Model, state: &State, at: usize, rng: &mut Rng) -> Check {
+    let (namespace, map) = (&model.namespaces[at], state.spaces[at].flat());
+    let mut keys: Vec<Vec<u8>> = (0..rng.below(6)).map(|_| rng.pick(&model.universe.spaces[at].keys).clone()).collect();
+    keys.push(rng.bytes(32));
+    keys.push(keys[0].clone());
+    let told = || format!("the proof of {keys:02x?}");
+    let many = go(view.prove_many(&keys), told)?;
+    let wanted: Vec<_> = keys.iter().map(|key| map.get(key).cloned()).collect();
+    same(&many.values, &wanted, told)?;
+    same(&many.keys, &keys.iter().map(|key| trie_key(namespace, key)).collect(), told)?;
+    let proven = match namespace.scheme {
+        SchemeKind::Ethereum => verify_many::<Ethereum>(state.roots[at], &many.keys, &many.proof),
+        SchemeKind::Blake3 => verify_many::<Blake3>(state.roots[at], &many.keys, &many.proof),
+    };
+    same(&go(proven, told)?, &wanted, told)
 }
 
 fn flat_scans(view: &View<'_>, namespace: &Namespace, sorted: &[(Vec<u8>, Vec<u8>)], rng: &mut Rng) -> Check {

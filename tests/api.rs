@@ -1,0 +1,523 @@
+//! What the interface promises: handles, refusals, and stores that are opened wrongly.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may stop at what it did not expect"
+)]
+
+mod common;
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+
+use bristlecone::vfs::sim::{Fault, FaultRule, OpKind, Selector, SimVfs};
+use bristlecone::vfs::{DiskVfs, Vfs};
+use bristlecone::{
+    Account, B256, Backpressure, Batch, Bytes, Error, Key, KeyRange, Namespace, Options, RootSchedule,
+    SchemeKind, Since, Store, U256,
+};
+use common::gate::GatedVfs;
+use common::{Config, Depth, Model, Rng, Universe, batches, verify};
+
+const DIR: &str = "/store";
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(answer) => return answer,
+            Poll::Pending => std::thread::park(),
+        }
+    }
+}
+
+fn flat(vfs: impl Vfs) -> Options {
+    Options::new().namespace(Namespace::flat(SchemeKind::Blake3)).vfs(Arc::new(vfs))
+}
+
+fn accounts(vfs: impl Vfs) -> Options {
+    Options::new().vfs(Arc::new(vfs))
+}
+
+fn put(key: &[u8], value: &[u8]) -> Batch {
+    let mut batch = Batch::new();
+    batch.put(key, value);
+    batch
+}
+
+fn someone() -> Account {
+    Account { nonce: 1, ..Account::default() }
+}
+
+#[test]
+fn durable_root_and_sealed_are_awaited_apart_on_threads_and_as_futures() {
+    let (vfs, gate) = GatedVfs::new(SimVfs::new(0));
+    let store = flat(vfs).seal_keys(2).open(DIR).unwrap();
+    gate.close();
+    let commit = store.commit(put(b"a", b"1")).unwrap();
+    gate.wait_until_held(1);
+    // The root waits for no disk.
+    let root = block_on(commit.root()).unwrap();
+    assert_eq!(commit.root().wait().unwrap(), root);
+    assert_eq!(commit.root().try_get().unwrap().unwrap(), root);
+    assert!(commit.durable().try_get().is_none() && commit.sealed().try_get().is_none());
+    assert_eq!((store.latest_version(), store.latest_durable()), (Some(0), None));
+    let waiting = commit.clone();
+    let thread = std::thread::spawn(move || waiting.durable().wait());
+    let future = commit.durable();
+    let task = std::thread::spawn(move || block_on(future));
+    gate.open();
+    thread.join().unwrap().unwrap();
+    task.join().unwrap().unwrap();
+    assert_eq!((store.latest_durable(), store.latest_sealed()), (Some(0), None));
+    assert!(commit.sealed().try_get().is_none(), "one key is no run");
+    store.commit(put(b"b", b"2")).unwrap();
+    block_on(commit.sealed()).unwrap();
+    assert_eq!(store.latest_sealed(), Some(1));
+}
+
+#[test]
+fn a_root_that_is_not_on_the_schedule_is_computed_when_asked_for() {
+    let store = flat(SimVfs::new(0)).roots(RootSchedule::OnDemand).open(DIR).unwrap();
+    let commits: Vec<_> = (0..5u8).map(|n| store.commit(put(b"key", &[n])).unwrap()).collect();
+    assert!(store.versions().iter().all(|info| info.root.is_none()));
+    let root = commits[2].root().wait().unwrap();
+    assert_eq!(store.at(2).unwrap().root().unwrap(), root);
+    assert_eq!(store.versions().iter().map(|info| info.root).collect::<Vec<_>>(), [None, None, Some(root), None, None]);
+    store.flush().unwrap();
+    // The run has been sealed: its end has a root, and the others are found in the log.
+    assert_eq!(store.versions()[4].root, Some(commits[4].root().wait().unwrap()));
+    assert_eq!(store.at(1).unwrap().root().unwrap(), commits[1].root().wait().unwrap());
+    assert_eq!(commits[2].root().wait().unwrap(), root);
+}
+
+#[test]
+fn a_commit_that_would_wait_is_refused_where_that_is_asked_for() {
+    let (vfs, gate) = GatedVfs::new(SimVfs::new(0));
+    let options = flat(vfs).seal_keys(1).max_unsealed_keys(3).backpressure(Backpressure::Refuse);
+    let store = options.open(DIR).unwrap();
+    store.commit(put(b"first", b"")).unwrap();
+    store.flush().unwrap();
+    gate.close();
+    let mut taken = 0;
+    let refusal = loop {
+        match store.commit(put(&[taken], b"x")) {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+        assert!(taken < 100);
+    };
+    assert!(matches!(refusal, Error::Busy { unsealed: 4, limit: 3 }), "{refusal}");
+    assert_eq!(store.latest_version(), Some(u64::from(taken)));
+    gate.open();
+    store.flush().unwrap();
+    store.commit(put(b"again", b"x")).unwrap();
+}
+
+#[test]
+fn a_closed_store_says_so_and_its_snapshots_read_on() {
+    let sim = SimVfs::new(0);
+    let store = flat(sim.clone()).roots(RootSchedule::OnDemand).open(DIR).unwrap();
+    let commit = store.commit(put(b"a", b"1")).unwrap();
+    let (clone, snapshot) = (store.clone(), store.latest().unwrap());
+    store.close().unwrap();
+    assert!(commit.durable().wait().is_ok() && commit.sealed().wait().is_ok());
+    assert!(matches!(clone.commit(Batch::new()), Err(Error::Closed)));
+    assert!(matches!(clone.flush(), Err(Error::Closed)));
+    assert_eq!(snapshot.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    snapshot.root().unwrap();
+    // The directory is free, and what was closed twice is still closed.
+    let again = flat(sim).open(DIR).unwrap();
+    clone.close().unwrap();
+    assert_eq!(again.latest().unwrap().get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+    assert_eq!(snapshot.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn what_waits_on_a_poisoned_store_is_told_so() {
+    let sim = SimVfs::new(0);
+    let store = flat(sim.clone()).roots(RootSchedule::OnDemand).open(DIR).unwrap();
+    store.commit(put(b"a", b"1")).unwrap().durable().wait().unwrap();
+    sim.fail(FaultRule::matching(Selector::kind(OpKind::Sync), Fault::Eio));
+    let commit = store.commit(put(b"a", b"2")).unwrap();
+    assert!(matches!(commit.durable().wait(), Err(Error::Poisoned(_))));
+    assert!(matches!(block_on(commit.root()), Err(Error::Poisoned(_))));
+    assert!(matches!(store.commit(Batch::new()), Err(Error::Poisoned(_))));
+    assert!(matches!(store.flush(), Err(Error::Poisoned(_))));
+    assert_eq!((store.latest_version(), store.latest_durable()), (Some(1), Some(0)));
+    assert_eq!(commit.snapshot().unwrap().get(b"a").unwrap().as_deref(), Some(&b"2"[..]));
+    let asked = std::time::Instant::now();
+    assert!(matches!(block_on(commit.sealed()), Err(Error::Poisoned(_))));
+    assert!(asked.elapsed().as_secs() < 20, "the wait for the seal went on after the failure");
+    assert!(store.close().is_err());
+}
+
+#[test]
+fn versions_that_are_not_kept_are_refused() {
+    let store = flat(SimVfs::new(0)).first_version(10).open(DIR).unwrap();
+    assert!(matches!(store.at(10), Err(Error::NoVersion)));
+    assert!(matches!(store.latest(), Err(Error::NoVersion)));
+    for _ in 0..3 {
+        store.commit(Batch::new()).unwrap();
+    }
+    for flushed in [false, true] {
+        for version in [0, 9, 13, u64::MAX] {
+            let error = store.at(version).unwrap_err();
+            assert!(matches!(error, Error::VersionNotKept { first: 10, last: 12, .. }), "{flushed} {error}");
+        }
+        store.flush().unwrap();
+    }
+    assert_eq!(store.versions_in(11..).iter().map(|info| info.version).collect::<Vec<_>>(), [11, 12]);
+}
+
+#[test]
+fn an_empty_store_is_empty_and_stays_so_when_reopened() {
+    let sim = SimVfs::new(0);
+    for _ in 0..3 {
+        let store = flat(sim.clone()).first_version(7).open(DIR).unwrap();
+        assert_eq!((store.latest_version(), store.latest_durable(), store.latest_sealed()), (None, None, None));
+        assert!(store.versions().is_empty());
+        assert_eq!(store.stats().unwrap().versions, None);
+        store.flush().unwrap();
+        store.check(|_| ()).unwrap();
+        store.close().unwrap();
+    }
+    // The first version is the directory's, not that of who opens it later.
+    let store = flat(sim).first_version(0).open(DIR).unwrap();
+    assert_eq!(store.commit(Batch::new()).unwrap().version(), 7);
+}
+
+#[test]
+fn an_empty_batch_makes_a_version_like_the_one_before() {
+    for shape in [Namespace::flat(SchemeKind::Ethereum), Namespace::accounts(SchemeKind::Blake3)] {
+        let options = Options::new().namespace(shape).seal_keys(1).vfs(Arc::new(SimVfs::new(0)));
+        let store = options.open(DIR).unwrap();
+        let first = store.commit(Batch::new()).unwrap();
+        let second = store.commit(Batch::new()).unwrap();
+        assert_eq!((first.version(), second.version(), second.changed()), (0, 1, 0));
+        assert!(first.stamp() < second.stamp());
+        assert_eq!(first.root().wait().unwrap(), second.root().wait().unwrap());
+        store.flush().unwrap();
+        assert_eq!(store.at(0).unwrap().root().unwrap(), store.at(1).unwrap().root().unwrap());
+        store.close().unwrap();
+    }
+}
+
+#[test]
+fn a_directory_has_one_writer_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let sim = SimVfs::new(0);
+    let vfs: [(Arc<dyn Vfs>, std::path::PathBuf); 2] =
+        [(Arc::new(DiskVfs), dir.path().join("store")), (Arc::new(sim), DIR.into())];
+    for (vfs, dir) in vfs {
+        let options = Options::new().vfs(vfs);
+        let store = options.open(&dir).unwrap();
+        let error = options.open(&dir).unwrap_err();
+        assert!(error.to_string().contains("in use"), "{error}");
+        store.commit(Batch::new()).unwrap();
+        // A snapshot keeps the store open; closing frees the directory all the same.
+        let snapshot = store.latest().unwrap();
+        drop(store.clone());
+        assert!(options.open(&dir).is_err());
+        store.close().unwrap();
+        assert_eq!(options.open(&dir).unwrap().latest_version(), Some(0));
+        assert_eq!(snapshot.account(b"nobody").unwrap(), None);
+    }
+}
+
+#[test]
+fn another_configuration_is_refused_and_changes_nothing() {
+    let sim = SimVfs::new(0);
+    let store = flat(sim.clone()).open(DIR).unwrap();
+    store.commit(put(b"a", b"1")).unwrap();
+    store.close().unwrap();
+    let ours = Namespace::flat(SchemeKind::Blake3);
+    let others = [
+        vec![Namespace::flat(SchemeKind::Ethereum)],
+        vec![Namespace::accounts(SchemeKind::Blake3)],
+        vec![ours.clone().raw()],
+        vec![ours.clone().named("other")],
+        vec![ours.clone(), ours.clone().named("second")],
+    ];
+    let before = sim.read_file("/store/store").or_else(|_| sim.read_file(sim.files()[0].clone())).unwrap();
+    for namespaces in others {
+        let mut options = Options::new().vfs(Arc::new(sim.clone()));
+        for namespace in &namespaces {
+            options = options.namespace(namespace.clone());
+        }
+        let error = options.open(DIR).unwrap_err();
+        assert!(matches!(error, Error::ConfigMismatch { .. }), "{error}");
+    }
+    assert_eq!(sim.read_file("/store/store").or_else(|_| sim.read_file(sim.files()[0].clone())).unwrap(), before);
+    // Naming none takes what is there.
+    let store = Options::new().vfs(Arc::new(sim)).open(DIR).unwrap();
+    assert_eq!(store.namespaces(), [ours]);
+    assert_eq!(store.latest().unwrap().get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn options_that_make_no_sense_are_refused() {
+    let options = || flat(SimVfs::new(0));
+    let again = Namespace::flat(SchemeKind::Blake3);
+    for bad in [
+        options().roots(RootSchedule::Every(0)),
+        options().seal_keys(0),
+        options().threads(0),
+        options().segment_bytes(100),
+        options().log_bytes(100),
+        options().namespace(again.clone()),
+        options().namespace(again.clone().named("")),
+        options().namespace(again.named("x".repeat(65))),
+    ] {
+        assert!(matches!(bad.open(DIR), Err(Error::BadOption { .. })), "{bad:?}");
+    }
+}
+
+#[test]
+fn what_is_no_store_and_a_newer_format_are_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options::new();
+    std::fs::write(dir.path().join("precious"), b"a letter").unwrap();
+    assert!(options.open(dir.path()).is_err(), "a directory with other things in it");
+    assert!(options.clone().create(false).open(dir.path().join("missing")).is_err());
+    assert!(!dir.path().join("missing").exists());
+    assert!(options.open(dir.path().join("precious")).is_err(), "a file");
+    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["precious"]);
+
+    let made = dir.path().join("store");
+    options.open(&made).unwrap().close().unwrap();
+    // The identity file: magic, then the format version.
+    let identity = std::fs::read_dir(&made)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .find(|path| path.is_file() && std::fs::read(path).unwrap().starts_with(b"BRCLONE\0"))
+        .unwrap();
+    let mut bytes = std::fs::read(&identity).unwrap();
+    bytes[8] = 99;
+    std::fs::write(&identity, &bytes).unwrap();
+    let error = options.open(&made).unwrap_err();
+    assert!(error.to_string().contains("99"), "{error}");
+    assert_eq!(std::fs::read(&identity).unwrap(), bytes);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
+    let named = Namespace::accounts(SchemeKind::Ethereum).named("accounts");
+    let raw = Namespace::flat(SchemeKind::Ethereum).raw().named("raw");
+    let store = flat(SimVfs::new(0)).namespace(named).namespace(raw).open(DIR).unwrap();
+    store.commit(put(b"a", b"1")).unwrap();
+    let mut batch = Batch::new();
+    batch.namespace("nowhere").put(b"", b"");
+    assert!(matches!(store.commit(batch), Err(Error::NoNamespace { .. })));
+    let mut batch = Batch::new();
+    batch.set_account(b"somebody", &someone());
+    assert!(matches!(store.commit(batch), Err(Error::WrongShape { .. })));
+    let mut batch = put(b"b", b"2");
+    batch.namespace("accounts").put(b"a", b"");
+    assert!(matches!(store.commit(batch), Err(Error::WrongShape { .. })));
+    for (key, value, fits) in [(512, 1, true), (513, 1, false), (1, 16 << 20, true), (1, (16 << 20) + 1, false)] {
+        let mut batch = put(b"b", b"2");
+        batch.namespace("raw").put(&vec![7; key], &vec![7; value]);
+        let kept = store.latest_version();
+        match store.commit(batch) {
+            Ok(commit) if fits => assert_eq!(commit.root().wait().unwrap(), store.latest().unwrap().root().unwrap()),
+            Err(Error::TooLong { .. }) if !fits => assert_eq!(store.latest_version(), kept),
+            other => panic!("{key} {value}: {other:?}"),
+        }
+    }
+    let mut batch = Batch::new();
+    batch.namespace("raw").put(b"key", b"");
+    assert!(matches!(store.commit(batch), Err(Error::EmptyValue { .. })));
+
+    let snapshot = store.latest().unwrap();
+    assert!(matches!(snapshot.namespace("nowhere"), Err(Error::NoNamespace { .. })));
+    assert!(matches!(snapshot.account(b"a"), Err(Error::WrongShape { .. })));
+    assert!(matches!(snapshot.iter_accounts().map(|_| ()), Err(Error::WrongShape { .. })));
+    let view = snapshot.namespace("accounts").unwrap();
+    assert!(matches!(view.get(b"a"), Err(Error::WrongShape { .. })));
+    assert!(matches!(view.prove(b"a"), Err(Error::WrongShape { .. })));
+    assert!(matches!(view.iter(KeyRange::all()).map(|_| ()), Err(Error::WrongShape { .. })));
+    assert!(matches!(view.changed_since(Key::Flat(b"a"), &snapshot), Err(Error::WrongShape { .. })));
+    assert!(matches!(snapshot.namespace("raw").unwrap().get(&[0; 513]), Err(Error::TooLong { .. })));
+    store.flush().unwrap();
+    assert_eq!(store.latest().unwrap().namespace("raw").unwrap().get(&[7; 512]).unwrap(), Some(vec![7]));
+    assert_eq!(store.latest().unwrap().namespace("raw").unwrap().get(&[7]).unwrap(), Some(vec![7; 16 << 20]));
+    store.check(|_| ()).unwrap();
+}
+
+#[test]
+fn a_slot_without_its_account_leaves_nothing_behind() {
+    let store = accounts(SimVfs::new(0)).open(DIR).unwrap();
+    let mut genesis = Batch::new();
+    for number in 0..200u64 {
+        genesis.set_account(&number.to_be_bytes(), &someone());
+    }
+    let first = store.commit(genesis).unwrap();
+    let root = first.root().wait().unwrap();
+    let before = store.stats().unwrap();
+    let slot = B256::repeat_byte(1);
+    for round in 0..20u64 {
+        let mut bad = Batch::new();
+        for number in 0..200u64 {
+            bad.set_slot(&number.to_be_bytes(), slot, U256::from(round + 1));
+        }
+        match round % 2 {
+            0 => bad.set_slot(b"nobody", slot, U256::from(1)),
+            _ => bad.delete_account(&7u64.to_be_bytes()),
+        };
+        assert!(matches!(store.commit(bad), Err(Error::SlotWithoutAccount { .. })));
+    }
+    let after = store.stats().unwrap();
+    assert_eq!(after.memory.pages, before.memory.pages);
+    assert_eq!(after.memory.page_bytes, before.memory.page_bytes);
+    assert_eq!((after.commits, after.unsealed_keys, after.versions), (1, 200, Some((0, 0))));
+    // To set the slot of nobody to zero says nothing.
+    let mut fine = Batch::new();
+    fine.set_slot(b"nobody", slot, U256::ZERO).wipe_storage(b"nobody").delete_account(b"nobody either");
+    let second = store.commit(fine).unwrap();
+    assert_eq!((second.version(), second.changed(), second.root().wait().unwrap()), (1, 0, root));
+    assert_eq!(store.latest().unwrap().slot(&7u64.to_be_bytes(), slot).unwrap(), U256::ZERO);
+}
+
+#[test]
+fn raw_account_keys_have_32_bytes() {
+    let namespace = Namespace::accounts(SchemeKind::Blake3).raw();
+    let store = Options::new().namespace(namespace).vfs(Arc::new(SimVfs::new(0))).open(DIR).unwrap();
+    let mut batch = Batch::new();
+    batch.set_account(&[1; 20], &someone());
+    assert!(matches!(store.commit(batch), Err(Error::RawKey(20))));
+    let mut batch = Batch::new();
+    batch.set_account(&[1; 32], &someone());
+    store.commit(batch).unwrap();
+    assert_eq!(store.latest().unwrap().account(&[1; 32]).unwrap(), Some(someone()));
+    assert!(matches!(store.latest().unwrap().account(&[1; 31]), Err(Error::RawKey(31))));
+}
+
+#[test]
+fn a_snapshot_of_another_store_is_no_ancestor() {
+    let stores = [0, 1].map(|seed| flat(SimVfs::new(seed)).open(DIR).unwrap());
+    let [ours, theirs] = &stores;
+    for store in &stores {
+        store.commit(put(b"a", b"1")).unwrap();
+        store.commit(put(b"b", b"1")).unwrap();
+    }
+    let (old, new) = (ours.at(0).unwrap(), ours.at(1).unwrap());
+    assert_eq!(new.changed_since(Key::Flat(b"a"), &theirs.at(0).unwrap()).unwrap(), Since::NotAnAncestor);
+    assert_eq!(old.changed_since(Key::Flat(b"a"), &new).unwrap(), Since::NotAnAncestor);
+    assert_eq!(new.changed_since(Key::Flat(b"a"), &old).unwrap(), Since::Unchanged);
+    assert_eq!(new.changed_since(Key::Flat(b"b"), &old).unwrap(), Since::Changed);
+    assert_eq!(new.changed_since(Key::Flat(b"b"), &new).unwrap(), Since::Unchanged);
+}
+
+#[test]
+fn code_is_shared_by_namespaces_and_found_from_its_version_on() {
+    let store = accounts(SimVfs::new(0)).seal_keys(1).open(DIR).unwrap();
+    let code = Bytes::from(vec![0x5b; 3 << 20]);
+    let hash = alloy_primitives::keccak256(&code);
+    store.commit(Batch::new()).unwrap();
+    let mut batch = Batch::new();
+    batch.set_account(b"contract", &Account { code_hash: hash, ..someone() }).set_code(hash, code.clone());
+    store.commit(batch).unwrap();
+    for _ in 0..2 {
+        assert_eq!(store.at(0).unwrap().code(hash).unwrap(), None);
+        assert_eq!(store.at(1).unwrap().code(hash).unwrap(), Some(code.clone()));
+        store.flush().unwrap();
+    }
+}
+
+/// A closed store on a simulated disk, and what is in it.
+fn closed_store() -> (SimVfs, Config, Model) {
+    let mut rng = Rng::new(5);
+    let namespaces = vec![Namespace::accounts(SchemeKind::Ethereum), Namespace::flat(SchemeKind::Blake3).named("f")];
+    let config = Config { seal_keys: 10, ..Config::small(namespaces.clone()) };
+    let universe = Universe::random(&namespaces, 12, &mut rng);
+    let mut model = Model::new(namespaces, 0, universe);
+    let sim = SimVfs::new(5);
+    let store = config.options(sim.clone()).open(DIR).unwrap();
+    for _ in 0..8 {
+        let changes = batches::random(&model, 8, false, &mut rng);
+        model.commit(&changes);
+        store.commit(batches::batch_of(&model.namespaces, &changes)).unwrap();
+    }
+    store.close().unwrap();
+    (sim, config, model)
+}
+
+fn catalog_files(sim: &SimVfs) -> Vec<std::path::PathBuf> {
+    let is_catalog = |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("catalog");
+    sim.files().into_iter().filter(is_catalog).collect()
+}
+
+fn answers(store: &Store, model: &Model) {
+    verify::store(store, model, Depth::ROOTS, &mut Rng::new(1)).unwrap_or_else(|what| panic!("{what}"));
+}
+
+#[test]
+fn a_catalog_that_is_gone_is_made_anew() {
+    let (sim, config, model) = closed_store();
+    let files = catalog_files(&sim);
+    assert_eq!(files.len(), 2, "{files:?}");
+    for gone in [&files[..], &files[..1], &files[1..]] {
+        let image = sim.killed_at(usize::MAX);
+        for file in gone {
+            image.remove(file).unwrap();
+        }
+        let store = config.options(image.clone()).open(DIR).unwrap();
+        answers(&store, &model);
+        store.close().unwrap();
+        assert_eq!(catalog_files(&image).len(), 2);
+        answers(&config.options(image).open(DIR).unwrap(), &model);
+    }
+}
+
+#[test]
+fn a_catalog_with_any_byte_changed_or_cut_off_gives_the_same_answers() {
+    let (sim, config, model) = closed_store();
+    let mut rng = Rng::new(9);
+    for file in catalog_files(&sim) {
+        let len = sim.read_file(&file).unwrap().len() as u64;
+        // Much of the database is unused; all of it is under the hash.
+        let stride = if common::is_long() { 1 } else { (len / 150).max(1) };
+        let mut at = 0;
+        while at < len {
+            let image = sim.killed_at(usize::MAX);
+            image.flip_bit(&file, at, rng.below(8) as u8).unwrap();
+            let store = config.options(image).open(DIR).unwrap_or_else(|error| panic!("{file:?} {at}: {error}"));
+            answers(&store, &model);
+            store.close().unwrap();
+            at += 1 + rng.below(2 * stride as usize) as u64;
+        }
+        for cut in [0, 1, 31, len / 2, len - 1] {
+            let image = sim.killed_at(usize::MAX);
+            image.truncate(&file, cut.min(len)).unwrap();
+            answers(&config.options(image).open(DIR).unwrap(), &model);
+        }
+    }
+    // A catalog of another moment: of the store before its last commits.
+    let older = sim.killed_at(usize::MAX);
+    let store = config.options(sim.clone()).open(DIR).unwrap();
+    let mut longer = model.clone();
+    let changes = batches::random(&longer, 30, false, &mut rng);
+    longer.commit(&changes);
+    store.commit(batches::batch_of(&longer.namespaces, &changes)).unwrap();
+    store.close().unwrap();
+    for file in catalog_files(&older) {
+        sim.write_file(&file, &older.read_file(&file).unwrap()).unwrap();
+    }
+    answers(&config.options(sim).open(DIR).unwrap(), &longer);
+}
