@@ -97,7 +97,10 @@ fn a_root_that_is_not_on_the_schedule_is_computed_when_asked_for() {
     assert!(store.versions().iter().all(|info| info.root.is_none()));
     let root = commits[2].root().wait().unwrap();
     assert_eq!(store.at(2).unwrap().root().unwrap(), root);
-    assert_eq!(store.versions().iter().map(|info| info.root).collect::<Vec<_>>(), [None, None, Some(root), None, None]);
+    assert_eq!(
+        store.versions().iter().map(|info| info.root).collect::<Vec<_>>(),
+        [None, None, Some(root), None, None]
+    );
     store.flush().unwrap();
     // The run has been sealed: its end has a root, and the others are found in the log.
     assert_eq!(store.versions()[4].root, Some(commits[4].root().wait().unwrap()));
@@ -189,7 +192,10 @@ fn an_empty_store_is_empty_and_stays_so_when_reopened() {
     let sim = SimVfs::new(0);
     for _ in 0..3 {
         let store = flat(sim.clone()).first_version(7).open(DIR).unwrap();
-        assert_eq!((store.latest_version(), store.latest_durable(), store.latest_sealed()), (None, None, None));
+        assert_eq!(
+            (store.latest_version(), store.latest_durable(), store.latest_sealed()),
+            (None, None, None)
+        );
         assert!(store.versions().is_empty());
         assert_eq!(store.stats().unwrap().versions, None);
         store.flush().unwrap();
@@ -262,7 +268,10 @@ fn another_configuration_is_refused_and_changes_nothing() {
         let error = options.open(DIR).unwrap_err();
         assert!(matches!(error, Error::ConfigMismatch { .. }), "{error}");
     }
-    assert_eq!(sim.read_file("/store/store").or_else(|_| sim.read_file(sim.files()[0].clone())).unwrap(), before);
+    assert_eq!(
+        sim.read_file("/store/store").or_else(|_| sim.read_file(sim.files()[0].clone())).unwrap(),
+        before
+    );
     // Naming none takes what is there.
     let store = Options::new().vfs(Arc::new(sim)).open(DIR).unwrap();
     assert_eq!(store.namespaces(), [ours]);
@@ -296,7 +305,8 @@ fn what_is_no_store_and_a_newer_format_are_refused_untouched() {
     assert!(options.clone().create(false).open(dir.path().join("missing")).is_err());
     assert!(!dir.path().join("missing").exists());
     assert!(options.open(dir.path().join("precious")).is_err(), "a file");
-    let names: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let names: Vec<_> =
+        std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["precious"]);
 
     let made = dir.path().join("store");
@@ -330,12 +340,16 @@ fn what_does_not_fit_is_refused_and_leaves_nothing_behind() {
     let mut batch = put(b"b", b"2");
     batch.namespace("accounts").put(b"a", b"");
     assert!(matches!(store.commit(batch), Err(Error::WrongShape { .. })));
-    for (key, value, fits) in [(512, 1, true), (513, 1, false), (1, 16 << 20, true), (1, (16 << 20) + 1, false)] {
+    for (key, value, fits) in
+        [(512, 1, true), (513, 1, false), (1, 16 << 20, true), (1, (16 << 20) + 1, false)]
+    {
         let mut batch = put(b"b", b"2");
         batch.namespace("raw").put(&vec![7; key], &vec![7; value]);
         let kept = store.latest_version();
         match store.commit(batch) {
-            Ok(commit) if fits => assert_eq!(commit.root().wait().unwrap(), store.latest().unwrap().root().unwrap()),
+            Ok(commit) if fits => {
+                assert_eq!(commit.root().wait().unwrap(), store.latest().unwrap().root().unwrap())
+            }
             Err(Error::TooLong { .. }) if !fits => assert_eq!(store.latest_version(), kept),
             other => panic!("{key} {value}: {other:?}"),
         }
@@ -443,7 +457,8 @@ fn code_is_shared_by_namespaces_and_found_from_its_version_on() {
 /// A closed store on a simulated disk, and what is in it.
 fn closed_store() -> (SimVfs, Config, Model) {
     let mut rng = Rng::new(5);
-    let namespaces = vec![Namespace::accounts(SchemeKind::Ethereum), Namespace::flat(SchemeKind::Blake3).named("f")];
+    let namespaces =
+        vec![Namespace::accounts(SchemeKind::Ethereum), Namespace::flat(SchemeKind::Blake3).named("f")];
     let config = Config { seal_keys: 10, ..Config::small(namespaces.clone()) };
     let universe = Universe::random(&namespaces, 12, &mut rng);
     let mut model = Model::new(namespaces, 0, universe);
@@ -459,7 +474,8 @@ fn closed_store() -> (SimVfs, Config, Model) {
 }
 
 fn catalog_files(sim: &SimVfs) -> Vec<std::path::PathBuf> {
-    let is_catalog = |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("catalog");
+    let is_catalog =
+        |path: &std::path::PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("catalog");
     sim.files().into_iter().filter(is_catalog).collect()
 }
 
@@ -497,7 +513,8 @@ fn a_catalog_with_any_byte_changed_or_cut_off_gives_the_same_answers() {
         while at < len {
             let image = sim.killed_at(usize::MAX);
             image.flip_bit(&file, at, rng.below(8) as u8).unwrap();
-            let store = config.options(image).open(DIR).unwrap_or_else(|error| panic!("{file:?} {at}: {error}"));
+            let store =
+                config.options(image).open(DIR).unwrap_or_else(|error| panic!("{file:?} {at}: {error}"));
             answers(&store, &model);
             store.close().unwrap();
             at += 1 + rng.below(2 * stride as usize) as u64;

@@ -266,31 +266,33 @@ fn keys(namespace: Namespace, seed: u64) -> Namespace {
 
 #[test]
 fn flat_ethereum_is_a_map_for_each_version() {
-    sequences("flat ethereum", 60, |seed| run(vec![keys(Namespace::flat(SchemeKind::Ethereum), seed)], seed));
+    sequences("flat ethereum", 100, |seed| {
+        run(vec![keys(Namespace::flat(SchemeKind::Ethereum), seed)], seed)
+    });
 }
 
 #[test]
 fn flat_blake3_is_a_map_for_each_version() {
-    sequences("flat blake3", 60, |seed| run(vec![keys(Namespace::flat(SchemeKind::Blake3), seed)], seed));
+    sequences("flat blake3", 100, |seed| run(vec![keys(Namespace::flat(SchemeKind::Blake3), seed)], seed));
 }
 
 #[test]
 fn ethereum_accounts_are_a_map_for_each_version() {
-    sequences("ethereum accounts", 60, |seed| {
+    sequences("ethereum accounts", 100, |seed| {
         run(vec![keys(Namespace::accounts(SchemeKind::Ethereum), seed)], seed);
     });
 }
 
 #[test]
 fn blake3_accounts_are_a_map_for_each_version() {
-    sequences("blake3 accounts", 60, |seed| {
+    sequences("blake3 accounts", 100, |seed| {
         run(vec![keys(Namespace::accounts(SchemeKind::Blake3), seed)], seed)
     });
 }
 
 #[test]
 fn several_namespaces_are_committed_as_one_under_one_root() {
-    sequences("several namespaces", 40, |seed| {
+    sequences("several namespaces", 60, |seed| {
         let namespaces = vec![
             keys(Namespace::accounts(SchemeKind::Ethereum), seed),
             Namespace::flat(SchemeKind::Blake3).named("receipts"),

@@ -10,6 +10,10 @@ use super::Core;
 use crate::state::VersionState;
 use crate::{Error, Result};
 
+/// So many commits, or bytes of them, share one sync at most: commits that keep coming must not put it off.
+const GROUP_COMMITS: usize = 128;
+const GROUP_BYTES: usize = 1 << 20;
+
 /// What the log is told.
 pub(crate) enum LogMessage {
     /// A commit to make durable.
@@ -29,6 +33,7 @@ pub(crate) fn run(core: &Core, mut log: Log, messages: &Receiver<LogMessage>) ->
     while let Ok(first) = messages.recv() {
         let mut next = Some(first);
         let mut outcome = core.check_alive();
+        let mut bytes = 0;
         while let Some(message) = next {
             match message {
                 LogMessage::Close => {
@@ -37,6 +42,7 @@ pub(crate) fn run(core: &Core, mut log: Log, messages: &Receiver<LogMessage>) ->
                 }
                 LogMessage::Commit(state) => {
                     outcome = outcome.and_then(|()| append(&mut log, &state, &mut payload));
+                    bytes += payload.len();
                     waiting.push(state);
                 }
                 LogMessage::Root(stamp, root) => {
@@ -44,7 +50,8 @@ pub(crate) fn run(core: &Core, mut log: Log, messages: &Receiver<LogMessage>) ->
                 }
                 LogMessage::Release(sealed) => outcome = outcome.and_then(|()| Ok(log.release(&sealed)?)),
             }
-            next = messages.try_recv().ok();
+            let is_full = waiting.len() >= GROUP_COMMITS || bytes >= GROUP_BYTES;
+            next = if is_full { None } else { messages.try_recv().ok() };
         }
         finish(core, &mut log, &mut waiting, outcome);
     }

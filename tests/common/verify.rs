@@ -145,7 +145,8 @@ fn flat(view: &View<'_>, model: &Model, state: &State, at: usize, depth: Depth, 
 /// Many keys in one proof, one of them twice, and some that are absent.
 fn flat_multiproof(view: &View<'_>, model: &Model, state: &State, at: usize, rng: &mut Rng) -> Check {
     let (namespace, map) = (&model.namespaces[at], state.spaces[at].flat());
-    let mut keys: Vec<Vec<u8>> = (0..rng.below(6)).map(|_| rng.pick(&model.universe.spaces[at].keys).clone()).collect();
+    let mut keys: Vec<Vec<u8>> =
+        (0..rng.below(6)).map(|_| rng.pick(&model.universe.spaces[at].keys).clone()).collect();
     keys.push(rng.bytes(32));
     keys.push(keys[0].clone());
     let told = || format!("the proof of {keys:02x?}");

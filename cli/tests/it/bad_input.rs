@@ -309,3 +309,27 @@ fn a_reader_that_closes_early_is_no_error() {
     drop(child.stdout.take());
     assert!(child.wait().unwrap().success());
 }
+
+#[test]
+fn a_newer_format_is_refused_untouched() {
+    let Chain { dir, scratch } = Chain::new();
+    let file = scratch.file("good.era1", chain(5, |_| ()));
+    // The rules of the chain, then the store's identity: the version follows eight bytes of magic.
+    let rules = Path::new(&dir).join("chain.json");
+    let old = fs::read_to_string(&rules).unwrap();
+    fs::write(&rules, old.replace("\"format\": 1", "\"format\": 2")).unwrap();
+    run(&["replay", &dir, "--blocks", &file]).fails(1, &["chain.json", "format is 2"]);
+    fs::write(&rules, old).unwrap();
+    let identity = Path::new(&dir).join("store");
+    let mut bytes = fs::read(&identity).unwrap();
+    bytes[8] += 1;
+    fs::write(&identity, &bytes).unwrap();
+    let before = contents(&dir);
+    for args in [&["versions", &dir][..], &["check", &dir], &["replay", &dir, "--blocks", &file]] {
+        run(args).fails(1, &["format"]);
+    }
+    assert_eq!(contents(&dir), before);
+    bytes[8] -= 1;
+    fs::write(&identity, &bytes).unwrap();
+    assert_eq!(run(&["replay", &dir, "--blocks", &file, "--json"]).ok().json()["version"], 4);
+}
