@@ -1,0 +1,121 @@
+//! Memory comes back: what no version needs, what was evicted, and what only looked at.
+#![allow(
+    clippy::allow_attributes,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may stop at what it did not expect"
+)]
+
+mod common;
+
+use bristlecone::vfs::sim::SimVfs;
+use bristlecone::{Batch, MemoryStats, Namespace, SchemeKind, Store};
+use common::{Config, Model, Rng, Universe, batches, sequences};
+
+fn open(config: &Config) -> Store {
+    config.options(SimVfs::new(0)).open("/store").unwrap()
+}
+
+fn flat() -> Config {
+    Config { seal_keys: 100, log_bytes: 1 << 20, segment_bytes: 1 << 20, ..Config::small(vec![Namespace::flat(SchemeKind::Blake3)]) }
+}
+
+fn fill(store: &Store, keys: u64, value: &[u8]) {
+    let mut batch = Batch::new();
+    for key in 0..keys {
+        batch.put(&key.to_be_bytes(), value);
+    }
+    store.commit(batch).unwrap();
+}
+
+/// What stays after everything was sealed and nobody looks at the past.
+fn settled(store: &Store) -> MemoryStats {
+    for _ in 0..2 {
+        store.commit(Batch::new()).unwrap();
+        store.flush().unwrap();
+    }
+    store.stats().unwrap().memory
+}
+
+#[test]
+fn everything_that_is_sealed_can_be_evicted() {
+    let store = open(&flat());
+    fill(&store, 3_000, b"x");
+    let memory = settled(&store);
+    assert_eq!((memory.pages, memory.superseded_pages, memory.batch_bytes), (0, 0, 0), "{memory:?}");
+}
+
+#[test]
+fn pages_that_were_loaded_for_a_batch_without_effect_leave_memory_again() {
+    let store = open(&flat());
+    fill(&store, 3_000, b"x");
+    settled(&store);
+    for _ in 0..5 {
+        fill(&store, 3_000, b"x");
+        let mut absent = Batch::new();
+        for key in 3_000..6_000u64 {
+            absent.delete(&key.to_be_bytes());
+        }
+        store.commit(absent).unwrap();
+    }
+    let memory = settled(&store);
+    assert_eq!((memory.pages, memory.superseded_pages), (0, 0), "{memory:?}");
+}
+
+#[test]
+fn pages_that_were_loaded_for_a_refused_batch_leave_memory_again() {
+    let config = Config { namespaces: vec![Namespace::accounts(SchemeKind::Ethereum)], ..flat() };
+    let store = open(&config);
+    let mut genesis = Batch::new();
+    for number in 0..2_000u64 {
+        genesis.set_account(&number.to_be_bytes(), &Default::default());
+    }
+    store.commit(genesis).unwrap();
+    settled(&store);
+    for _ in 0..3 {
+        let mut bad = Batch::new();
+        for number in 0..2_001u64 {
+            bad.set_slot(&number.to_be_bytes(), Default::default(), bristlecone::U256::from(1));
+        }
+        store.commit(bad).unwrap_err();
+    }
+    let memory = settled(&store);
+    assert_eq!((memory.pages, memory.superseded_pages), (0, 0), "{memory:?}");
+}
+
+#[test]
+fn a_long_life_of_random_batches_leaves_nothing_behind() {
+    sequences("memory", 12, |seed| {
+        let mut rng = Rng::new(seed);
+        let scheme = if seed.is_multiple_of(2) { SchemeKind::Ethereum } else { SchemeKind::Blake3 };
+        let namespaces = vec![Namespace::accounts(scheme), Namespace::flat(scheme).named("f")];
+        let config = Config { namespaces: namespaces.clone(), seal_keys: 200, ..flat() };
+        let universe = Universe::random(&namespaces, 300, &mut rng);
+        let mut model = Model::new(namespaces, 0, universe);
+        let store = open(&config);
+        let mut held = Vec::new();
+        for _ in 0..40 {
+            let changes = batches::random(&model, 300, true, &mut rng);
+            let batch = batches::batch_of(&model.namespaces, &changes);
+            assert_eq!(model.commit(&changes).is_some(), store.commit(batch).is_ok());
+            if rng.chance(30)
+                && let Ok(snapshot) = store.latest()
+            {
+                held.push(snapshot);
+            }
+            if rng.chance(20) {
+                held.clear();
+            }
+            if rng.chance(20) {
+                store.flush().unwrap();
+            }
+        }
+        drop(held);
+        let memory = settled(&store);
+        assert_eq!((memory.pages, memory.superseded_pages, memory.hashed_pages), (0, 0, 0), "seed {seed}: {memory:?}");
+        assert!(store.stats().unwrap().leases.is_empty());
+    });
+}
