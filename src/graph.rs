@@ -189,6 +189,8 @@ pub(crate) struct Committing<'g> {
     root_hash: Option<B256>,
     pub(crate) inserted: RefCell<Vec<SlotId>>,
     pub(crate) loaded: RefCell<Vec<SlotId>>,
+    /// Slots of the version before whose pages had been evicted and are in memory again.
+    pub(crate) filled: RefCell<Vec<SlotId>>,
     pub(crate) superseded: RefCell<Vec<SlotId>>,
     pub(crate) dropped: RefCell<Vec<u64>>,
     full: Cell<bool>,
@@ -210,6 +212,7 @@ impl<'g> Committing<'g> {
             root_hash,
             inserted: RefCell::default(),
             loaded: RefCell::default(),
+            filled: RefCell::default(),
             superseded: RefCell::default(),
             dropped: RefCell::default(),
             full: Cell::new(false),
@@ -266,6 +269,7 @@ impl Arena for Committing<'_> {
         let id = match slot {
             Some(id) => {
                 self.graph.slots.fill(id, &loaded.bytes);
+                self.filled.borrow_mut().push(id);
                 id
             }
             None => {

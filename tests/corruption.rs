@@ -25,7 +25,8 @@ fn store(seed: u64, closed: bool) -> (SimVfs, Config, Model) {
     let mut rng = Rng::new(seed);
     let scheme = if seed.is_multiple_of(2) { SchemeKind::Ethereum } else { SchemeKind::Blake3 };
     let namespaces = vec![Namespace::accounts(scheme), Namespace::flat(scheme).raw().named("f")];
-    let config = Config { seal_keys: 25, segment_bytes: 8 << 10, log_bytes: 4 << 10, ..Config::small(namespaces) };
+    let config =
+        Config { seal_keys: 25, segment_bytes: 8 << 10, log_bytes: 4 << 10, ..Config::small(namespaces) };
     let universe = Universe::random(&config.namespaces, 40, &mut rng);
     let mut model = Model::new(config.namespaces.clone(), 0, universe);
     let sim = SimVfs::new(seed);

@@ -20,7 +20,12 @@ fn open(config: &Config) -> Store {
 }
 
 fn flat() -> Config {
-    Config { seal_keys: 100, log_bytes: 1 << 20, segment_bytes: 1 << 20, ..Config::small(vec![Namespace::flat(SchemeKind::Blake3)]) }
+    Config {
+        seal_keys: 100,
+        log_bytes: 1 << 20,
+        segment_bytes: 1 << 20,
+        ..Config::small(vec![Namespace::flat(SchemeKind::Blake3)])
+    }
 }
 
 fn fill(store: &Store, keys: u64, value: &[u8]) {
@@ -115,7 +120,11 @@ fn a_long_life_of_random_batches_leaves_nothing_behind() {
         }
         drop(held);
         let memory = settled(&store);
-        assert_eq!((memory.pages, memory.superseded_pages, memory.hashed_pages), (0, 0, 0), "seed {seed}: {memory:?}");
+        assert_eq!(
+            (memory.pages, memory.superseded_pages, memory.hashed_pages),
+            (0, 0, 0),
+            "seed {seed}: {memory:?}"
+        );
         assert!(store.stats().unwrap().leases.is_empty());
     });
 }

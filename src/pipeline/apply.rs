@@ -55,6 +55,8 @@ pub(crate) fn apply(
             break;
         }
     }
+    // What was brought back is stored still, and may go again: where the batch left it as it is, nothing else lets it go.
+    lock(&core.evictable).extend(applied.iter().flat_map(|committing| committing.filled.take()));
     if let Err(error) = outcome {
         applied.into_iter().for_each(Committing::undo);
         return Err(error);
