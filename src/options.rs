@@ -241,13 +241,19 @@ impl Options {
         if self.threads == 0 {
             return bad("threads", "must be at least 1");
         }
-        if self.segment_bytes < 4096 || self.log_bytes < 4096 {
-            return bad("segment_bytes and log_bytes", "must be at least 4096");
+        if [self.segment_bytes, self.log_bytes].iter().any(|bytes| !(4096..=1 << 40).contains(bytes)) {
+            return bad("segment_bytes and log_bytes", "must be from 4,096 bytes to 1 TiB");
+        }
+        if self.first_version > u64::MAX / 2 {
+            return bad("first_version", "leaves no room for the versions after it");
         }
         let Some(namespaces) = &self.namespaces else { return Ok(()) };
         for (index, namespace) in namespaces.iter().enumerate() {
             if namespace.name.is_empty() || namespace.name.len() > 64 {
                 return bad("namespace", "a name has 1 to 64 bytes");
+            }
+            if namespace.name.starts_with('\0') {
+                return bad("namespace", "names that start with a zero byte are the store's own");
             }
             if namespaces.iter().take(index).any(|other| other.name == namespace.name) {
                 return bad("namespace", "a name is given twice");

@@ -288,6 +288,10 @@ fn options_that_make_no_sense_are_refused() {
         options().threads(0),
         options().segment_bytes(100),
         options().log_bytes(100),
+        options().segment_bytes(u64::MAX),
+        options().log_bytes(u64::MAX),
+        options().first_version(u64::MAX),
+        options().namespace(again.clone().named("\0code")),
         options().namespace(again.clone()),
         options().namespace(again.clone().named("")),
         options().namespace(again.named("x".repeat(65))),
@@ -406,6 +410,97 @@ fn a_slot_without_its_account_leaves_nothing_behind() {
     let second = store.commit(fine).unwrap();
     assert_eq!((second.version(), second.changed(), second.root().wait().unwrap()), (1, 0, root));
     assert_eq!(store.latest().unwrap().slot(&7u64.to_be_bytes(), slot).unwrap(), U256::ZERO);
+}
+
+#[test]
+fn the_first_namespace_is_changed_by_name_or_without_and_not_both() {
+    let store = flat(SimVfs::new(0)).open(DIR).unwrap();
+    let mut batch = put(b"a", b"1");
+    batch.namespace("state").put(b"b", b"2");
+    assert!(matches!(store.commit(batch), Err(Error::BadOption { .. })));
+    let mut batch = Batch::new();
+    batch.namespace("state").put(b"b", b"2");
+    store.commit(batch).unwrap();
+    assert_eq!(store.latest().unwrap().get(b"b").unwrap(), Some(b"2".to_vec()));
+    assert_eq!(store.latest().unwrap().get(b"a").unwrap(), None);
+}
+
+#[test]
+fn commits_from_several_threads_come_one_after_the_other() {
+    let store = flat(SimVfs::new(0)).seal_keys(20).open(DIR).unwrap();
+    let threads: Vec<_> = (0..4u8)
+        .map(|thread| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                let commit = |number: u8| {
+                    let commit = store.commit(put(&[thread, number], &[number])).unwrap();
+                    let seen = commit.snapshot().unwrap();
+                    assert_eq!(seen.get(&[thread, number]).unwrap(), Some(vec![number]));
+                    assert_eq!(seen.version(), commit.version());
+                    commit.version()
+                };
+                (0..50).map(commit).collect::<Vec<u64>>()
+            })
+        })
+        .collect();
+    let versions: Vec<Vec<u64>> = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
+    assert!(versions.iter().all(|versions| versions.is_sorted()));
+    let mut all: Vec<u64> = versions.concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..200).collect::<Vec<u64>>());
+    store.flush().unwrap();
+    for (thread, versions) in versions.iter().enumerate() {
+        for (number, version) in versions.iter().enumerate() {
+            let key = [thread as u8, number as u8];
+            assert_eq!(store.at(*version).unwrap().get(&key).unwrap(), Some(vec![number as u8]));
+            if let Some(before) = version.checked_sub(1) {
+                assert_eq!(store.at(before).unwrap().get(&key).unwrap(), None);
+            }
+        }
+    }
+}
+
+/// A store whose committer is held back by what waits to be sealed, behind the gate.
+fn held_back(
+    sim: &SimVfs,
+) -> (Store, Arc<common::gate::Gate>, std::thread::JoinHandle<bristlecone::Result<()>>) {
+    let (vfs, gate) = GatedVfs::new(sim.clone());
+    let store = flat(vfs).seal_keys(1).max_unsealed_keys(2).open(DIR).unwrap();
+    gate.close();
+    let committing = store.clone();
+    let committer = std::thread::spawn(move || {
+        (0..100u8).try_for_each(|number| committing.commit(put(&[number], b"x")).map(|_| ()))
+    });
+    gate.wait_until_held(1);
+    while store.latest_version() != Some(2) {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    (store, gate, committer)
+}
+
+#[test]
+fn a_commit_that_is_held_back_ends_when_the_store_is_closed() {
+    let sim = SimVfs::new(0);
+    let (store, gate, committer) = held_back(&sim);
+    let closing = std::thread::spawn(move || store.close());
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    gate.open();
+    closing.join().unwrap().unwrap();
+    let ended = committer.join().unwrap();
+    assert!(matches!(ended, Ok(()) | Err(Error::Closed)), "{ended:?}");
+    let store = flat(sim).open(DIR).unwrap();
+    assert!(store.latest_version() >= Some(2));
+}
+
+#[test]
+fn a_commit_that_is_held_back_ends_when_the_store_is_poisoned() {
+    let sim = SimVfs::new(0);
+    let (store, gate, committer) = held_back(&sim);
+    sim.fail(FaultRule::matching(Selector::kind(OpKind::Sync), Fault::NoSpace).forever());
+    gate.open();
+    assert!(matches!(committer.join().unwrap(), Err(Error::Poisoned(_))));
+    assert_eq!(store.latest().unwrap().get(&[0]).unwrap(), Some(b"x".to_vec()));
+    store.close().unwrap_err();
 }
 
 #[test]

@@ -92,6 +92,28 @@ fn pages_that_were_loaded_for_a_refused_batch_leave_memory_again() {
 }
 
 #[test]
+fn files_of_the_log_are_used_again() {
+    let sim = SimVfs::new(0);
+    let config = Config { log_bytes: 4 << 10, ..flat() };
+    let store = config.options(sim.clone()).open("/store").unwrap();
+    let in_log = || sim.files().iter().filter(|file| file.parent().unwrap().ends_with("log")).count();
+    let mut most = 0;
+    for version in 0..1_500u64 {
+        let mut batch = Batch::new();
+        for key in 0..20u64 {
+            batch.put(&key.to_be_bytes(), &version.to_be_bytes());
+        }
+        store.commit(batch).unwrap();
+        if version % 10 == 9 {
+            store.flush().unwrap();
+        }
+        most = most.max(in_log());
+    }
+    assert!(most <= 20, "{most} files of 4 KiB for a log of at most 10 versions");
+    assert!(store.versions().len() == 1_500 && sim.overwritten_maps().is_empty());
+}
+
+#[test]
 fn a_long_life_of_random_batches_leaves_nothing_behind() {
     sequences("memory", 12, |seed| {
         let mut rng = Rng::new(seed);
