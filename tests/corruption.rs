@@ -140,18 +140,17 @@ fn damage(name: &str, closed: bool) {
             let tries = if is_long() { len } else { 40 };
             for number in 0..tries {
                 let image = sim.killed_at(usize::MAX);
-                let told;
-                if number % 8 == 7 {
+                let told = if number % 8 == 7 {
                     let cut = rng.next() % len;
                     image.truncate(&file, cut).unwrap();
-                    told = format!("cut at {cut}");
+                    format!("cut at {cut}")
                 } else {
                     // Half of them near the beginning, where the headers are.
                     let byte = if rng.chance(50) { rng.next() % len } else { rng.next() % len.min(2048) };
                     let bit = rng.below(8) as u8;
                     image.flip_bit(&file, byte, bit).unwrap();
-                    told = format!("bit {bit} of byte {byte}");
-                }
+                    format!("bit {bit} of byte {byte}")
+                };
                 match judge(&image, &config, &model, closed, &mut rng) {
                     Ok(met) => *counts.entry(met).or_default() += 1,
                     Err(what) => panic!("seed {seed}, {}, {told}: {what}", file.display()),
