@@ -284,5 +284,6 @@ fn readers_racing_retire_evict_and_fill_never_see_anothers_content() {
     drain(&slots);
     assert_eq!(slots.stats(), SlotStats::default(), "counters must not drift");
     assert_eq!(alive.load(Relaxed), 0);
-    assert!(slots.indices.used() < 20_000, "indices are reused: {}", slots.indices.used());
+    // Of more than 100,000 insertions; a reader that is preempted while it is pinned lets the table grow meanwhile.
+    assert!(slots.indices.used() < 80_000, "indices are reused: {}", slots.indices.used());
 }
