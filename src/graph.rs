@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use bristlecone_delta::{Found as StoredFound, Locator, Segments};
 use bristlecone_snapshot::{Guard, Lookup, SlotId, Slots, pin};
-use bristlecone_trie::levels::{self, HashError, Refs};
+use bristlecone_trie::levels::{self, Refs, Workspace};
 use bristlecone_trie::update::Arena;
-use bristlecone_trie::{B256, Find, Item, NodeRef, Page, Scheme, Shape};
+use bristlecone_trie::{B256, Find, Item, NodeRef, Page, Shape};
 
 use crate::options::SchemeKind;
 use crate::reference::Reference;
@@ -25,7 +25,7 @@ pub(crate) struct Found {
 /// All pages: those in memory, and behind them those in the log.
 #[derive(Debug)]
 pub(crate) struct Graph {
-    pub(crate) slots: Slots<u8, Box<Refs>>,
+    pub(crate) slots: Slots<u8, NodeRef>,
     pub(crate) segments: Arc<Segments>,
 }
 
@@ -134,6 +134,14 @@ pub(crate) struct Pinned<'g> {
 }
 
 impl levels::Pages for Pinned<'_> {
+    fn prefetch(&self, word: u64, refs: bool) {
+        match Reference::from_word(word) {
+            Some(Reference::Slot(id)) if refs => self.graph.slots.prefetch_companion(id),
+            Some(Reference::Slot(id)) => self.graph.slots.prefetch(id),
+            _ => {}
+        }
+    }
+
     fn page(&self, word: u64) -> Option<Page<'_>> {
         let Some(Reference::Slot(id)) = Reference::from_word(word) else { return None };
         match self.graph.slots.get(id, self.guard) {
@@ -144,7 +152,7 @@ impl levels::Pages for Pinned<'_> {
 
     fn refs(&self, word: u64) -> Option<&Refs> {
         let Some(Reference::Slot(id)) = Reference::from_word(word) else { return None };
-        self.graph.slots.companion(id, self.guard).map(|refs| &**refs)
+        self.graph.slots.companion(id, self.guard)
     }
 
     fn top(&self, word: u64) -> Option<NodeRef> {
@@ -164,17 +172,11 @@ pub(crate) fn hash_with(
     scheme: SchemeKind,
     shape: Shape,
     root: Option<u64>,
+    workspace: &mut Workspace,
 ) -> Result<levels::Hashed> {
-    fn run<S: Scheme>(
-        pages: &impl levels::Pages,
-        shape: Shape,
-        root: Option<u64>,
-    ) -> Result<levels::Hashed, HashError> {
-        levels::hash::<S>(pages, shape, root)
-    }
     match scheme {
-        SchemeKind::Ethereum => run::<Ethereum>(pages, shape, root),
-        SchemeKind::Blake3 => run::<Blake3>(pages, shape, root),
+        SchemeKind::Ethereum => levels::hash::<Ethereum>(pages, shape, root, workspace),
+        SchemeKind::Blake3 => levels::hash::<Blake3>(pages, shape, root, workspace),
     }
     .map_err(|error| Error::Damaged { what: format!("a page below root {root:?} ({error})") })
 }
@@ -279,9 +281,15 @@ impl Arena for Committing<'_> {
                 id
             }
         };
-        self.graph.slots.set_companion(id, loaded.refs.into_boxed_slice());
+        self.graph.slots.set_companion(id, &loaded.refs);
         let page = self.block(id).ok_or(Error::Internal("a page went while it was being loaded"))?;
         Ok((Reference::Slot(id).word(), page))
+    }
+
+    fn prefetch(&self, word: u64) {
+        if let Some(Reference::Slot(id)) = Reference::from_word(word) {
+            self.graph.slots.prefetch(id);
+        }
     }
 
     fn insert(&self, page: &[u8]) -> u64 {

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use bristlecone_delta::Locator;
 use bristlecone_snapshot::{Guard, Lookup, pin};
-use bristlecone_trie::levels::{Pages, Refs};
+use bristlecone_trie::levels::{Pages, Refs, Workspace};
 use bristlecone_trie::update::{self, Arena};
 use bristlecone_trie::{B256, NodeRef, Op, Page, Shape};
 
@@ -66,14 +66,15 @@ impl<'g> Overlay<'g> {
             // A stored root page is loaded with its references, so that nothing is hashed twice.
             let _ = self.page(root);
         }
-        let hashed = hash_with(self, self.scheme, self.shape, self.root.get());
+        let mut workspace = Workspace::default();
+        let hashed = hash_with(self, self.scheme, self.shape, self.root.get(), &mut workspace);
         let hashed = match self.take_failure() {
             Some(failure) => return Err(failure),
             None => hashed?,
         };
-        for (word, refs) in hashed.pages {
+        for (word, refs) in workspace.pages() {
             if let Some(held) = self.held_at(word) {
-                let _ = held.refs.set(refs.into_boxed_slice());
+                let _ = held.refs.set(refs.into());
             }
         }
         Ok(hashed.root)
@@ -156,7 +157,7 @@ impl Pages for Overlay<'_> {
             return held.refs.get().map(|refs| &**refs);
         }
         match Reference::from_word(word) {
-            Some(Reference::Slot(id)) => self.graph.slots.companion(id, &self.guard).map(|refs| &**refs),
+            Some(Reference::Slot(id)) => self.graph.slots.companion(id, &self.guard),
             _ => None,
         }
     }

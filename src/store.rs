@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use bristlecone_delta::{LoggedBatch, Stamp, decode_ops};
+use bristlecone_trie::levels::Workspace;
 use bristlecone_trie::{B256, Shape};
 
 use crate::batch::{CODE, Prepared};
@@ -362,6 +363,7 @@ fn replay(
     roots: &[(Stamp, B256)],
 ) -> Result<Vec<Arc<VersionState>>> {
     let mut states = Vec::with_capacity(tail.len());
+    let mut workspace = Workspace::default();
     for logged in tail {
         let damaged =
             |what: &str| Error::Damaged { what: format!("the logged commit {} ({what})", logged.version) };
@@ -382,7 +384,7 @@ fn replay(
         core.latest_durable.set(state.version);
         if let Some((_, known)) = roots.iter().rev().find(|(stamp, _)| *stamp == logged.stamp) {
             // It was computed once: what is computed now must be the same.
-            let root = root::compute(core, &state)?;
+            let root = root::compute(core, &state, &mut workspace)?;
             if root != *known {
                 return Err(damaged("its root is not the one that was logged"));
             }

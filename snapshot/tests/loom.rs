@@ -255,7 +255,7 @@ fn what_is_put_into_a_slot_that_retires_does_not_reach_its_next_use() {
         },
         |one| {
             one.slots.fill(one.id, &[1, 1]);
-            one.slots.set_companion(one.id, 1);
+            one.slots.set_companion(one.id, &[1, 1]);
             one.slots.set_locator(one.id, 5);
         },
         |one| {
@@ -268,18 +268,9 @@ fn what_is_put_into_a_slot_that_retires_does_not_reach_its_next_use() {
     );
 }
 
-/// A companion that knows its end.
-struct Companion(Arc<Ground>);
-
-impl Drop for Companion {
-    fn drop(&mut self) {
-        self.0.reclaim();
-    }
-}
-
 /// A table with one id, for companions.
 struct Attached {
-    slots: Slots<u64, Companion>,
+    slots: Table,
     id: SlotId,
 }
 
@@ -293,9 +284,9 @@ impl Attached {
     fn read(&self) -> Option<u64> {
         let guard = pin();
         let companion = self.slots.companion(self.id, &guard)?;
-        let seen = companion.0.stand();
+        let seen = companion[0];
         thread::yield_now();
-        assert_eq!(companion.0.stand(), seen, "it stays, and is not freed under the guard");
+        assert_eq!(companion, [seen, seen], "it stays, and is not freed under the guard");
         Some(seen)
     }
 }
@@ -306,9 +297,9 @@ fn of_two_companions_one_wins_and_is_seen_whole() {
         let one = Arc::new(Attached::new());
         let other = {
             let one = Arc::clone(&one);
-            thread::spawn(move || one.slots.set_companion(one.id, Companion(Ground::new(5))))
+            thread::spawn(move || one.slots.set_companion(one.id, &[5, 5]))
         };
-        let mine = one.slots.set_companion(one.id, Companion(Ground::new(6)));
+        let mine = one.slots.set_companion(one.id, &[6, 6]);
         let seen = one.read();
         assert_ne!(mine, other.join().unwrap(), "exactly one");
         assert_eq!(seen, Some(if mine { 6 } else { 5 }));
@@ -321,7 +312,7 @@ fn a_companion_is_seen_whole_and_not_freed_under_a_guard() {
         5,
         Attached::new,
         |one| {
-            one.slots.set_companion(one.id, Companion(Ground::new(7)));
+            one.slots.set_companion(one.id, &[7, 7]);
             one.slots.retire(one.id);
             one.slots.reclaim();
         },

@@ -172,6 +172,10 @@ impl update::Arena for Mapped<'_, '_> {
         self.0.open(word, parent).map_err(Failure::Other)
     }
 
+    fn prefetch(&self, word: u64) {
+        self.0.prefetch(word);
+    }
+
     fn insert(&self, page: &[u8]) -> u64 {
         self.0.insert(page)
     }

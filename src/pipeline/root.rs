@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use bristlecone_snapshot::{Lease, pin};
 use bristlecone_trie::B256;
+use bristlecone_trie::levels::Workspace;
 
 use super::log::LogMessage;
 use super::seal::SealMessage;
@@ -51,6 +52,7 @@ pub(crate) fn run(
     seals: &Sender<SealMessage>,
 ) {
     let mut run = Run { versions: Vec::new(), keys: 0, since: Instant::now() };
+    let mut hasher = Hasher { core, log, workspace: Workspace::default() };
     loop {
         match messages.recv_timeout(Duration::from_millis(100)) {
             Ok(RootMessage::Commit(state)) => {
@@ -58,22 +60,22 @@ pub(crate) fn run(
                     run.since = Instant::now();
                 }
                 if core.is_scheduled(state.version) {
-                    settle(core, &state, log);
+                    hasher.settle(&state);
                 }
                 run.keys += state.weight();
                 run.versions.push(state);
                 if run.keys >= core.seal_keys {
-                    cut(core, &mut run, log, seals);
+                    cut(&mut hasher, &mut run, seals);
                 }
             }
-            Ok(RootMessage::Want(state, lease)) => settle_wanted(core, &state, lease.as_ref(), log),
-            Ok(RootMessage::Cut) => cut(core, &mut run, log, seals),
+            Ok(RootMessage::Want(state, lease)) => hasher.settle_wanted(&state, lease.as_ref()),
+            Ok(RootMessage::Cut) => cut(&mut hasher, &mut run, seals),
             Ok(RootMessage::Flush(done)) => {
-                cut(core, &mut run, log, seals);
+                cut(&mut hasher, &mut run, seals);
                 let _ = seals.send(SealMessage::Flush(done));
             }
             Ok(RootMessage::Close) | Err(RecvTimeoutError::Disconnected) => {
-                cut(core, &mut run, log, seals);
+                cut(&mut hasher, &mut run, seals);
                 return refuse(messages);
             }
             Err(RecvTimeoutError::Timeout) => {}
@@ -83,7 +85,7 @@ pub(crate) fn run(
         let is_old = age >= ANY_RUN_AGE || age >= SMALL_RUN_AGE && run.keys >= SMALL_RUN;
         // Where a write failed nothing is sealed any more, and those who wait for it are to be told.
         if is_old || core.check_alive().is_err() {
-            cut(core, &mut run, log, seals);
+            cut(&mut hasher, &mut run, seals);
         }
     }
 }
@@ -100,41 +102,47 @@ fn refuse(messages: &Receiver<RootMessage>) {
 }
 
 /// Hands the run on to be sealed. Its last version needs a root, whatever the schedule says.
-fn cut(core: &Core, run: &mut Run, log: &Sender<LogMessage>, seals: &Sender<SealMessage>) {
+fn cut(hasher: &mut Hasher<'_>, run: &mut Run, seals: &Sender<SealMessage>) {
     if let Some(last) = run.versions.last() {
-        settle(core, last, log);
+        hasher.settle(last);
         run.keys = 0;
         let _ = seals.send(SealMessage::Run(std::mem::take(&mut run.versions)));
     }
 }
 
-/// Computes the root of `state` and tells everybody.
-fn settle(core: &Core, state: &VersionState, log: &Sender<LogMessage>) {
-    if state.root.get().is_some() {
-        return;
-    }
-    let root = core.check_alive().and_then(|()| compute(core, state)).map_err(|error| core.poison(error));
-    if let Ok(root) = &root {
-        let _ = log.send(LogMessage::Root(state.stamp, *root));
-    }
-    state.root.set(root);
+/// Computes roots, and tells those who wait for them and the log.
+struct Hasher<'a> {
+    core: &'a Core,
+    log: &'a Sender<LogMessage>,
+    workspace: Workspace,
 }
 
-/// The same for a version that nobody need have kept in memory: where it was sealed meanwhile, its root comes from the log.
-fn settle_wanted(
-    core: &Core,
-    state: &VersionState,
-    lease: Option<&Lease<Arc<VersionState>>>,
-    log: &Sender<LogMessage>,
-) {
-    match core.runs.find(state.version) {
-        Some((run, at)) if lease.is_none() => state.root.set(core.sealed_root(run, at)),
-        _ => settle(core, state, log),
+impl Hasher<'_> {
+    /// Computes the root of `state` and tells everybody.
+    fn settle(&mut self, state: &VersionState) {
+        if state.root.get().is_some() {
+            return;
+        }
+        let Self { core, log, workspace } = self;
+        let root = core.check_alive().and_then(|()| compute(core, state, workspace));
+        let root = root.map_err(|error| core.poison(error));
+        if let Ok(root) = &root {
+            let _ = log.send(LogMessage::Root(state.stamp, *root));
+        }
+        state.root.set(root);
+    }
+
+    /// The same for a version that nobody need have kept in memory: where it was sealed meanwhile, its root comes from the log.
+    fn settle_wanted(&mut self, state: &VersionState, lease: Option<&Lease<Arc<VersionState>>>) {
+        match self.core.runs.find(state.version) {
+            Some((run, at)) if lease.is_none() => state.root.set(self.core.sealed_root(run, at)),
+            _ => self.settle(state),
+        }
     }
 }
 
 /// Hashes every namespace of `state` that has no hash yet; the store's root.
-pub(crate) fn compute(core: &Core, state: &VersionState) -> Result<B256> {
+pub(crate) fn compute(core: &Core, state: &VersionState, workspace: &mut Workspace) -> Result<B256> {
     let started = Instant::now();
     let mut roots = Vec::with_capacity(state.spaces.len());
     for (space, namespace) in state.spaces.iter().zip(&core.namespaces) {
@@ -145,12 +153,12 @@ pub(crate) fn compute(core: &Core, state: &VersionState) -> Result<B256> {
         let guard = pin();
         let pages =
             Pinned { graph: &core.graph, guard: &guard, scheme: namespace.scheme, shape: namespace.shape };
-        let hashed = hash_with(&pages, namespace.scheme, namespace.shape, space.root)?;
-        for (word, refs) in hashed.pages {
+        let hashed = hash_with(&pages, namespace.scheme, namespace.shape, space.root, workspace)?;
+        for (word, refs) in workspace.pages() {
             let Some(Reference::Slot(id)) = Reference::from_word(word) else {
                 return Err(Error::Internal("a hashed page is in no slot"));
             };
-            core.graph.slots.set_companion(id, refs.into_boxed_slice());
+            core.graph.slots.set_companion(id, refs);
         }
         let _ = space.hash.set(hashed.root);
         roots.push(hashed.root);

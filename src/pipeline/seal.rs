@@ -164,7 +164,7 @@ fn stored_ancestor(core: &Core, page: Page<'_>) -> Option<Locator> {
     let mut at = page;
     loop {
         let next = at.sources().find_map(|source| {
-            let Some(Reference::Slot(id)) = Reference::from_word(source.page) else { return None };
+            let Some(Reference::Slot(id)) = Reference::from_word(source) else { return None };
             match core.graph.slots.get(id, &guard) {
                 Lookup::Block(bytes) => Some((id, Page::new(bytes))).filter(|(_, old)| old.depth() == depth),
                 Lookup::Located(_) | Lookup::Gone => None,

@@ -2,7 +2,7 @@
 
 use alloy_trie::{HashBuilder, Nibbles, TrieAccount};
 use bristlecone::{Account, B256, Blake3, Ethereum, KeyMode, Namespace, SchemeKind, U256};
-use bristlecone_trie::scheme::{Encoded, LeafValue};
+use bristlecone_trie::scheme::LeafValue;
 use bristlecone_trie::{NodeRef, Path, Scheme};
 
 /// A leaf of the naive trie.
@@ -41,8 +41,8 @@ pub(crate) fn root<S: Scheme>(entries: &[(Vec<u8>, Leaf)]) -> B256 {
 
 /// The node over `entries`, which share their first `depth` nibbles.
 fn node<S: Scheme>(entries: &[(Vec<u8>, Leaf)], depth: usize, is_root: bool) -> NodeRef {
-    let mut batch = Encoded::default();
-    let out = &mut batch.bytes;
+    let mut encoding = Vec::new();
+    let out = &mut encoding;
     let (first, leaf) = &entries[0];
     let last = &entries[entries.len() - 1].0;
     let shared = Path::whole(first).common_prefix(&Path::whole(last));
@@ -65,10 +65,7 @@ fn node<S: Scheme>(entries: &[(Vec<u8>, Leaf)], depth: usize, is_root: bool) -> 
         }
         S::encode_branch(&children, own, out);
     }
-    batch.end(is_root);
-    let mut refs = Vec::new();
-    S::reference(&batch, &mut refs);
-    refs[0]
+    S::reference(&encoding, is_root)
 }
 
 /// A key as the trie of `namespace` has it.

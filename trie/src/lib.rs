@@ -22,7 +22,7 @@ pub mod update;
 pub use account::Account;
 pub use alloy_primitives::{B256, U256};
 pub use op::{Body, Change, Op};
-pub use page::{Entry, Find, Item, Page, PageBuilder, Shape, Source};
+pub use page::{Entry, Find, Item, Page, PageBuilder, Shape};
 pub use partial::{Partial, PartialError};
 pub use path::Path;
 pub use scheme::{NodeRef, Scheme};

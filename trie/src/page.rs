@@ -7,24 +7,31 @@
 //! compression between pages, and why a page never changes when its parent does.
 //!
 //! ```text
-//! header   entries u16 | depth u16 | sources u16 | 0 u16 | stamp u64
-//! sources  × 16 bytes: page u64 | new start u16 | new length u16 | old start u16 | old length u16
+//! header   entries u16 | depth u16 | flags u8 | 0 u8 | sources u16 | stamp u64 | trailer u32 | 0 u32
 //! prints   × u16: the first four nibbles after the stem, as a number (0 past the end of a path)
-//! ends     × u32: where each entry's bytes end, counted from the start of the first
+//! ends     × u16 (u32 in a wide page): where each entry's bytes end, counted from the start of the first
+//! shared   × u8 (u16 in a wide page): how many nibbles below `depth` an entry shares with the next (the last one: 0)
 //! entries  kind u8 | end u16 | tail | payload
+//! trailer  sources × u64, then what came from where: in a page that was only changed *in place*, a bit an entry (1: it
+//!          changed); in any other, × (source u16, place there u16), source `0xffff` for what came from nowhere
 //! ```
 //!
 //! `end` is the number of nibbles of the entry's whole path, counted from the root of the trie. `tail` is the
 //! key from byte `depth / 2` on (so that it compares bytewise), or from byte 32 on for an entry *below* an
 //! account: a slot, or a page of slots, of the account entry that precedes it.
 //!
-//! This encoding lives in memory only; the stored form is the log's.
+//! The header and the prints of a page of twenty entries are one cache line. The trailer comes last, so that changing a page in
+//! place is one copy of what lies before it. This encoding lives in memory only; the stored form is the log's.
+
+mod build;
 
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
 use crate::path::{self, nibble};
 use crate::scheme::NodeRef;
+pub use build::PageBuilder;
+pub(crate) use build::{Change, Edit, change_in_place};
 
 /// Nibble depth of the account boundary in the accounts shape: slots live below it.
 pub const ACCOUNT_DEPTH: usize = 64;
@@ -32,8 +39,13 @@ pub const ACCOUNT_DEPTH: usize = 64;
 /// Key bytes above the account boundary.
 pub const ACCOUNT_BYTES: usize = ACCOUNT_DEPTH / 2;
 
-const HEADER: usize = 16;
-const SOURCE: usize = 16;
+const HEADER: usize = 24;
+/// A source, in the trailer.
+const SOURCE: usize = 8;
+/// Where an entry came from, in the trailer.
+const ORIGIN: usize = 4;
+/// The source of what came from nowhere.
+const NOWHERE: u16 = u16::MAX;
 const ENTRY_HEAD: usize = 3;
 const KIND_LEAF: u8 = 0;
 const KIND_ACCOUNT: u8 = 1;
@@ -41,6 +53,18 @@ const KIND_CHILD: u8 = 2;
 const KIND_BLINDED: u8 = 3;
 const BELOW: u8 = 0x10;
 const BLINDED_BRANCH: u8 = 0x80;
+
+/// Flags of a page.
+mod flag {
+    /// Ends take four bytes, shared nibbles two.
+    pub(super) const WIDE: u8 = 1;
+    /// It has exactly the paths of its one source, and a bit an entry says what changed.
+    pub(super) const IN_PLACE: u8 = 2;
+    /// It has entries that are no keys: child pages or blinded nodes.
+    pub(super) const INNER: u8 = 4;
+    /// It has entries that are accounts, or lie below one.
+    pub(super) const ACCOUNTS: u8 = 8;
+}
 
 /// Whether keys are flat, or accounts that own storage. Independent of the scheme.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +146,18 @@ pub(crate) struct Head<'a> {
     kind: u8,
 }
 
-impl Head<'_> {
+impl<'a> Head<'a> {
+    /// Reads the front of an entry of a page of `depth`.
+    #[inline]
+    fn parse(raw: &'a [u8], depth: usize) -> Self {
+        let kind = raw.first().copied().unwrap_or_default();
+        let end = usize::from(u16_at(raw, 1));
+        let below = kind & BELOW != 0;
+        let start = if below { ACCOUNT_BYTES } else { depth / 2 };
+        let tail_end = ENTRY_HEAD + end.div_ceil(2).saturating_sub(start);
+        Self { below, end, tail: raw.get(ENTRY_HEAD..tail_end).unwrap_or_default(), kind: kind & 0x0f }
+    }
+
     pub(crate) fn is_child(&self) -> bool {
         self.kind == KIND_CHILD
     }
@@ -136,27 +171,19 @@ impl Head<'_> {
     }
 }
 
-/// From which older page a run of entries came: hashes of what did not change are taken from there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Source {
-    /// The older page.
-    pub page: u64,
-    /// First entry here.
-    pub new_start: u16,
-    /// Number of entries here.
-    pub new_len: u16,
-    /// First entry there.
-    pub old_start: u16,
-    /// Number of entries there.
-    pub old_len: u16,
-}
-
 /// A read view of a packed page.
 #[derive(Clone, Copy)]
 pub struct Page<'a> {
     bytes: &'a [u8],
     len: usize,
-    prints: usize,
+    flags: u8,
+}
+
+/// Where the parts of a page begin, in its bytes.
+struct Offsets {
+    ends: usize,
+    shared: usize,
+    entries: usize,
 }
 
 /// Where a key is, in one page.
@@ -218,9 +245,11 @@ impl<'a> Page<'a> {
     /// or emptily, never a panic.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        let len = usize::from(u16_at(bytes, 0));
-        let prints = HEADER + usize::from(u16_at(bytes, 4)) * SOURCE;
-        Self { bytes, len, prints }
+        Self {
+            bytes,
+            len: usize::from(u16_at(bytes, 0)),
+            flags: bytes.get(4).copied().unwrap_or_default(),
+        }
     }
 
     /// The packed bytes.
@@ -249,56 +278,131 @@ impl<'a> Page<'a> {
         u64_at(self.bytes, 8)
     }
 
-    /// Where runs of entries came from.
-    pub fn sources(&self) -> impl Iterator<Item = Source> + use<'a> {
-        let bytes = self.bytes;
-        (HEADER..self.prints).step_by(SOURCE).map(move |at| Source {
-            page: u64_at(bytes, at),
-            new_start: u16_at(bytes, at + 8),
-            new_len: u16_at(bytes, at + 10),
-            old_start: u16_at(bytes, at + 12),
-            old_len: u16_at(bytes, at + 14),
-        })
+    #[inline]
+    fn has(&self, flag: u8) -> bool {
+        self.flags & flag != 0
+    }
+
+    /// Whether all entries are keys of a flat trie, or all slots of one account: none is a page, an account or blinded.
+    pub(crate) fn is_plain(&self) -> bool {
+        !self.has(flag::INNER | flag::ACCOUNTS)
+    }
+
+    /// Whether some entry is a child page or a blinded node.
+    pub(crate) fn is_inner(&self) -> bool {
+        self.has(flag::INNER)
+    }
+
+    /// Where the trailer begins.
+    fn trailer(&self) -> usize {
+        u32_at(self.bytes, 16) as usize
+    }
+
+    fn source_count(&self) -> usize {
+        usize::from(u16_at(self.bytes, 6))
+    }
+
+    /// The older pages that entries came from; the one under the same stem, if there is one, is the first.
+    pub fn sources(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let (bytes, trailer) = (self.bytes, self.trailer());
+        (0..self.source_count()).map(move |at| u64_at(bytes, trailer + at * SOURCE))
+    }
+
+    /// Where this page has exactly the paths of an older one: that page, and a bit an entry (the lowest of the first byte
+    /// is the first entry's) that says whether it changed.
+    pub(crate) fn in_place(&self) -> Option<(u64, &'a [u8])> {
+        if !self.has(flag::IN_PLACE) {
+            return None;
+        }
+        let trailer = self.trailer();
+        Some((u64_at(self.bytes, trailer), self.bytes.get(trailer + SOURCE..)?))
+    }
+
+    /// The older page that entry `index` was taken from as it is, and its place there.
+    pub(crate) fn origin(&self, index: usize) -> Option<(u64, usize)> {
+        if let Some((source, changed)) = self.in_place() {
+            let byte = changed.get(index / 8)?;
+            return (byte >> (index % 8) & 1 == 0).then_some((source, index));
+        }
+        let (trailer, count) = (self.trailer(), self.source_count());
+        if count == 0 || index >= self.len {
+            return None;
+        }
+        let at = trailer + count * SOURCE + index * ORIGIN;
+        let source = u16_at(self.bytes, at);
+        (source != NOWHERE)
+            .then(|| (u64_at(self.bytes, trailer + usize::from(source) * SOURCE), u16_at(self.bytes, at + 2).into()))
     }
 
     #[inline]
     fn print_at(&self, index: usize) -> u16 {
-        u16_at(self.bytes, self.prints + index * 2)
+        u16_at(self.bytes, HEADER + index * 2)
+    }
+
+    /// Where the arrays after the prints and the entries begin.
+    #[inline]
+    fn offsets(&self) -> Offsets {
+        let ends = HEADER + self.len * 2;
+        if self.has(flag::WIDE) {
+            Offsets { ends, shared: ends + self.len * 4, entries: ends + self.len * 6 }
+        } else {
+            Offsets { ends, shared: ends + self.len * 2, entries: ends + self.len * 3 }
+        }
+    }
+
+    /// Where entry `index` begins, counted from the start of the first.
+    #[inline]
+    fn end_before(&self, index: usize) -> usize {
+        let ends = self.offsets().ends;
+        match index.checked_sub(1) {
+            None => 0,
+            Some(before) if self.has(flag::WIDE) => u32_at(self.bytes, ends + before * 4) as usize,
+            Some(before) => usize::from(u16_at(self.bytes, ends + before * 2)),
+        }
     }
 
     #[inline]
     fn raw(&self, index: usize) -> &'a [u8] {
-        let ends = self.prints + self.len * 2;
-        let first = ends + self.len * 4;
-        let start = if index == 0 { 0 } else { u32_at(self.bytes, ends + (index - 1) * 4) as usize };
-        let end = u32_at(self.bytes, ends + index * 4) as usize;
-        self.bytes.get(first + start..first + end).unwrap_or_default()
+        self.raw_range(index, index + 1)
+    }
+
+    /// The bytes of the entries from `index` to before `end`.
+    #[inline]
+    fn raw_range(&self, index: usize, end: usize) -> &'a [u8] {
+        let first = self.offsets().entries;
+        self.bytes.get(first + self.end_before(index)..first + self.end_before(end)).unwrap_or_default()
+    }
+
+    /// How many nibbles below `depth` entry `index` shares with the next one.
+    #[inline]
+    fn shared_below(&self, index: usize) -> u16 {
+        let at = self.offsets().shared;
+        if self.has(flag::WIDE) {
+            u16_at(self.bytes, at + index * 2)
+        } else {
+            self.bytes.get(at + index).copied().unwrap_or_default().into()
+        }
+    }
+
+    /// How many nibbles, from the root of the trie, entry `index` shares with the next one.
+    #[inline]
+    pub(crate) fn shared(&self, index: usize) -> usize {
+        self.depth() + usize::from(self.shared_below(index))
     }
 
     /// The path and the kind of entry `index`, without what it holds.
     #[inline]
     pub(crate) fn head(&self, index: usize) -> Head<'a> {
-        let raw = if index < self.len { self.raw(index) } else { &[] };
-        let kind = raw.first().copied().unwrap_or_default();
-        let end = usize::from(u16_at(raw, 1));
-        let below = kind & BELOW != 0;
-        let start = if below { ACCOUNT_BYTES } else { self.depth() / 2 };
-        let tail_end = ENTRY_HEAD + end.div_ceil(2).saturating_sub(start);
-        Head { below, end, tail: raw.get(ENTRY_HEAD..tail_end).unwrap_or_default(), kind: kind & 0x0f }
+        Head::parse(if index < self.len { self.raw(index) } else { &[] }, self.depth())
     }
 
     /// Entry `index`. Past the end: an empty leaf.
     #[inline]
     pub fn entry(&self, index: usize) -> Entry<'a> {
         let raw = if index < self.len { self.raw(index) } else { &[] };
-        let kind = raw.first().copied().unwrap_or_default();
-        let end = usize::from(u16_at(raw, 1));
-        let below = kind & BELOW != 0;
-        let start = if below { ACCOUNT_BYTES } else { self.depth() / 2 };
-        let tail_end = ENTRY_HEAD + end.div_ceil(2).saturating_sub(start);
-        let tail = raw.get(ENTRY_HEAD..tail_end).unwrap_or_default();
-        let payload = raw.get(tail_end..).unwrap_or_default();
-        let item = match kind & 0x0f {
+        let Head { below, end, tail, kind } = Head::parse(raw, self.depth());
+        let payload = raw.get(ENTRY_HEAD + tail.len()..).unwrap_or_default();
+        let item = match kind {
             KIND_ACCOUNT => Item::Account {
                 stamp: u64_at(payload, 0),
                 wiped: u64_at(payload, 8),
@@ -309,20 +413,6 @@ impl<'a> Page<'a> {
             _ => Item::Leaf { stamp: u64_at(payload, 0), value: payload.get(8..).unwrap_or_default() },
         };
         Entry { below, end, tail, item }
-    }
-
-    /// Compares entry `index` with the one in the same place of `other`, a page of the same depth: whether they are the
-    /// same in everything, if they are of the same kind under the same path; `None` otherwise.
-    #[inline]
-    pub(crate) fn same_entry(&self, other: Page<'_>, index: usize) -> Option<bool> {
-        let (a, b) = (self.raw(index), other.raw(index));
-        if a == b {
-            return Some(true);
-        }
-        let kind = a.first().copied().unwrap_or_default();
-        let start = if kind & BELOW != 0 { ACCOUNT_BYTES } else { self.depth() / 2 };
-        let head = ENTRY_HEAD + usize::from(u16_at(a, 1)).div_ceil(2).saturating_sub(start);
-        (a.get(..head)? == b.get(..head)?).then_some(false)
     }
 
     /// All entries, in key order.
@@ -400,7 +490,7 @@ impl<'a> Page<'a> {
     /// The first entry whose print is not below `target`.
     #[inline]
     fn lower_bound(&self, target: u16) -> usize {
-        let prints = self.bytes.get(self.prints..self.prints + self.len * 2).unwrap_or_default();
+        let prints = self.bytes.get(HEADER..HEADER + self.len * 2).unwrap_or_default();
         if self.len <= 64 {
             let (pairs, _) = prints.as_chunks::<2>();
             return pairs.iter().filter(|pair| u16::from_le_bytes(**pair) < target).count();
@@ -444,131 +534,6 @@ fn blinded(payload: &[u8]) -> Item<'_> {
     };
     let node = node.unwrap_or(NodeRef::hash(alloy_primitives::B256::ZERO));
     Item::Blinded { node, is_branch: head & BLINDED_BRANCH != 0 }
-}
-
-/// Packs entries, given in key order, into a page.
-#[derive(Debug)]
-pub struct PageBuilder {
-    depth: usize,
-    stamp: u64,
-    prints: Vec<u16>,
-    ends: Vec<u32>,
-    entries: Vec<u8>,
-    sources: Vec<Source>,
-    last_print: u16,
-}
-
-impl PageBuilder {
-    /// A page whose stem has `depth` nibbles.
-    pub fn new(depth: usize) -> Self {
-        Self {
-            depth,
-            stamp: 0,
-            prints: Vec::new(),
-            ends: Vec::new(),
-            entries: Vec::new(),
-            sources: Vec::new(),
-            last_print: 0,
-        }
-    }
-
-    /// Says which commit makes the page.
-    #[must_use]
-    pub fn made_by(mut self, stamp: u64) -> Self {
-        self.stamp = stamp;
-        self
-    }
-
-    /// Number of entries so far.
-    pub fn len(&self) -> usize {
-        self.prints.len()
-    }
-
-    /// Whether there is no entry yet.
-    pub fn is_empty(&self) -> bool {
-        self.prints.is_empty()
-    }
-
-    /// Appends an entry whose tail starts at byte `depth / 2` of the key (or below the account), as in
-    /// [`Page::entry`] of a page of the same depth.
-    pub fn push(&mut self, entry: &Entry<'_>) {
-        if !entry.below {
-            self.last_print = print(entry.tail, self.depth);
-        }
-        self.prints.push(self.last_print);
-        let kind = match entry.item {
-            Item::Leaf { .. } => KIND_LEAF,
-            Item::Account { .. } => KIND_ACCOUNT,
-            Item::Child { .. } => KIND_CHILD,
-            Item::Blinded { .. } => KIND_BLINDED,
-        };
-        self.entries.push(kind | if entry.below { BELOW } else { 0 });
-        self.entries.extend_from_slice(&(entry.end as u16).to_le_bytes());
-        self.entries.extend_from_slice(entry.tail);
-        match entry.item {
-            Item::Leaf { stamp, value } => {
-                self.entries.extend_from_slice(&stamp.to_le_bytes());
-                self.entries.extend_from_slice(value);
-            }
-            Item::Account { stamp, wiped, body } => {
-                self.entries.extend_from_slice(&stamp.to_le_bytes());
-                self.entries.extend_from_slice(&wiped.to_le_bytes());
-                self.entries.extend_from_slice(body);
-            }
-            Item::Child { reference } => self.entries.extend_from_slice(&reference.to_le_bytes()),
-            Item::Blinded { node, is_branch } => {
-                self.entries.push(node.as_slice().len() as u8 | if is_branch { BLINDED_BRANCH } else { 0 });
-                self.entries.extend_from_slice(node.as_slice());
-            }
-        }
-        self.ends.push(self.entries.len() as u32);
-    }
-
-    /// Says where a run of entries came from.
-    pub fn source(&mut self, source: Source) {
-        self.sources.push(source);
-    }
-
-    /// Begins another page, in the memory of the last one.
-    pub fn restart(&mut self, depth: usize) {
-        self.depth = depth;
-        self.prints.clear();
-        self.ends.clear();
-        self.entries.clear();
-        self.sources.clear();
-        self.last_print = 0;
-    }
-
-    /// The packed page.
-    pub fn finish(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        self.finish_into(&mut out);
-        out
-    }
-
-    /// The packed page, in place of what `out` holds.
-    pub fn finish_into(&self, out: &mut Vec<u8>) {
-        let size = HEADER
-            + self.sources.len() * SOURCE
-            + self.prints.len() * 2
-            + self.ends.len() * 4
-            + self.entries.len();
-        out.clear();
-        out.reserve(size);
-        for word in [self.prints.len() as u16, self.depth as u16, self.sources.len() as u16, 0] {
-            out.extend_from_slice(&word.to_le_bytes());
-        }
-        out.extend_from_slice(&self.stamp.to_le_bytes());
-        for source in &self.sources {
-            out.extend_from_slice(&source.page.to_le_bytes());
-            for word in [source.new_start, source.new_len, source.old_start, source.old_len] {
-                out.extend_from_slice(&word.to_le_bytes());
-            }
-        }
-        self.prints.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
-        self.ends.iter().for_each(|word| out.extend_from_slice(&word.to_le_bytes()));
-        out.extend_from_slice(&self.entries);
-    }
 }
 
 #[cfg(test)]

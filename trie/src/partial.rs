@@ -11,7 +11,7 @@ use alloy_primitives::B256;
 use thiserror::Error;
 
 use crate::account::trim;
-use crate::levels::{self, HashError, Pages, Refs};
+use crate::levels::{self, HashError, Pages, Refs, Workspace};
 use crate::op::Op;
 use crate::page::{ACCOUNT_DEPTH, Find, Item, Page, Shape};
 use crate::proof::node::{BranchValue, Child, Node, Place};
@@ -149,10 +149,11 @@ impl Partial {
     ///
     /// A removal left a node alone whose kind is not known, because it was not given.
     pub fn root<S: ProofScheme>(&mut self) -> Result<B256, PartialError> {
-        let hashed = levels::hash::<S>(self, self.shape, self.root)?;
-        for (word, refs) in hashed.pages {
+        let mut workspace = Workspace::default();
+        let hashed = levels::hash::<S>(self, self.shape, self.root, &mut workspace)?;
+        for (word, refs) in workspace.pages() {
             if let Some((_, known)) = self.pages.get_mut(&word) {
-                *known = refs;
+                *known = refs.to_vec();
             }
         }
         Ok(hashed.root)

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::page::{ACCOUNT_DEPTH, Head, Item, Page};
+use crate::page::{ACCOUNT_DEPTH, Head, Page};
 use crate::path::{self, Path};
 
 /// Where an edge of the trie leads, inside one page.
@@ -41,11 +41,9 @@ pub(crate) struct Branch {
     pub(crate) edges: u32,
 }
 
-/// The structure of a page. Can be filled anew, to save its memory from page to page.
+/// The structure of a page.
 #[derive(Debug, Default)]
 pub(crate) struct Structure {
-    /// Nibbles (from the root of the trie) that entry i shares with entry i + 1.
-    pub(crate) shared: Vec<u16>,
     /// Post-order: children before parents.
     pub(crate) branches: Vec<Branch>,
     /// The edges of all branches.
@@ -57,24 +55,20 @@ pub(crate) struct Structure {
 }
 
 impl Structure {
-    /// Works out the structure of `page`: linear in its entries.
+    /// Works out the structure of `page`.
     pub(crate) fn new(page: Page<'_>) -> Self {
         let mut this = Self::default();
-        this.fill(page);
+        if !page.is_empty() {
+            this.top = Some(this.node(page, 0, page.len()));
+        }
+        this.storages.sort_unstable_by_key(|(entry, _)| *entry);
         this
     }
 
-    /// The same in the memory of another page's structure.
-    pub(crate) fn fill(&mut self, page: Page<'_>) {
-        self.branches.clear();
-        self.edges.clear();
-        self.storages.clear();
-        self.top = None;
-        shared_prefixes(page, &mut self.shared);
-        if !page.is_empty() {
-            self.top = Some(self.node(page, 0, page.len()));
-        }
-        self.storages.sort_unstable_by_key(|(entry, _)| *entry);
+    /// The place in post-order of the branch over exactly the entries `low..high`, if there is one.
+    pub(crate) fn branch_over(&self, low: u16, high: u16) -> Option<usize> {
+        let order = |branch: &Branch| branch.high.cmp(&high).then(low.cmp(&branch.low));
+        self.branches.binary_search_by(order).ok()
     }
 
     /// The edges below `branch`.
@@ -89,30 +83,11 @@ impl Structure {
         self.storages.get(at).map(|(_, edge)| *edge)
     }
 
-    /// The nibble depth at which the edge to entry `entry` begins, as far as this page tells (0 for the
-    /// only entry of a root).
-    pub(crate) fn edge_from(&self, page: Page<'_>, entry: usize) -> usize {
-        let side =
-            |gap: Option<usize>| gap.and_then(|gap| self.shared.get(gap)).map_or(0, |s| usize::from(*s) + 1);
-        let left = entry.checked_sub(1);
-        let this = page.entry(entry);
-        // Between an account and its storage there is no branch: the edge below it begins at the boundary.
-        if this.below {
-            let left = left.filter(|left| page.entry(*left).below);
-            let right = (entry + 1 < page.len() && page.entry(entry + 1).below).then_some(entry);
-            return side(left).max(side(right)).max(ACCOUNT_DEPTH);
-        }
-        let right =
-            if matches!(this.item, Item::Account { .. }) { page.account_end(entry) - 1 } else { entry };
-        side(left).max(side(Some(right)))
-    }
-
     fn node(&mut self, page: Page<'_>, low: usize, high: usize) -> Target {
         if high - low == 1 {
             return Target::Entry(low as u16);
         }
-        let gaps = self.shared.get(low..high - 1).unwrap_or_default();
-        let depth = gaps.iter().copied().min().unwrap_or_default();
+        let depth = (low..high - 1).map(|gap| page.shared(gap)).min().unwrap_or_default() as u16;
         let first = page.head(low);
         if usize::from(depth) >= ACCOUNT_DEPTH && first.is_account() {
             let target = self.node(page, low + 1, high);
@@ -125,7 +100,7 @@ impl Structure {
         let mut start = if value.is_some() { low + 1 } else { low };
         while start < high {
             let mut end = start + 1;
-            while end < high && self.shared.get(end - 1).is_some_and(|shared| *shared > depth) {
+            while end < high && page.shared(end - 1) > usize::from(depth) {
                 end += 1;
             }
             if let Some(edge) = edges.get_mut(count) {
@@ -161,37 +136,24 @@ pub(crate) fn path_of<'a>(page: Page<'a>, index: usize, from: usize, to: usize) 
     Path::range(entry.tail, from.saturating_sub(start), to.min(entry.end).saturating_sub(start))
 }
 
-fn nibble_of(page: Page<'_>, index: usize, depth: usize) -> u8 {
+/// Nibble `depth` of the path of entry `index`.
+pub(crate) fn nibble_of(page: Page<'_>, index: usize, depth: usize) -> u8 {
     let entry = page.head(index);
     path::nibble(entry.tail, depth - tail_start(page, &entry).min(depth))
 }
 
-fn shared_prefixes(page: Page<'_>, shared: &mut Vec<u16>) {
-    let len = page.len();
-    shared.clear();
-    if len == 0 {
-        return;
+/// The nibble depth at which the edge to entry `entry` begins, as far as `page` tells (0 for the only entry of a root).
+pub(crate) fn edge_from(page: Page<'_>, entry: usize) -> usize {
+    let side = |gap: Option<usize>| gap.map_or(0, |gap| page.shared(gap) + 1);
+    let left = entry.checked_sub(1);
+    let right = |last: usize| (last + 1 < page.len()).then_some(last);
+    let head = page.head(entry);
+    // Between an account and its storage there is no branch: the edge below it begins at the boundary.
+    if head.below {
+        let left = left.filter(|left| page.head(*left).below);
+        let right = right(entry).filter(|entry| page.head(entry + 1).below);
+        return side(left).max(side(right)).max(ACCOUNT_DEPTH);
     }
-    let depth = page.depth();
-    let start = depth & !1;
-    let mut previous = page.head(0);
-    let mut account = previous;
-    for index in 1..len {
-        let entry = page.head(index);
-        let nibbles = if !entry.below {
-            let a = if previous.below { account } else { previous };
-            let to = a.end.min(entry.end) - start;
-            depth + path::common_prefix(a.tail, entry.tail, depth % 2, to)
-        } else if previous.below {
-            let to = previous.end.min(entry.end) - ACCOUNT_DEPTH;
-            ACCOUNT_DEPTH + path::common_prefix(previous.tail, entry.tail, 0, to)
-        } else {
-            ACCOUNT_DEPTH
-        };
-        shared.push(nibbles as u16);
-        if !entry.below {
-            account = entry;
-        }
-        previous = entry;
-    }
+    let last = if head.is_account() { page.account_end(entry) - 1 } else { entry };
+    side(left).max(side(right(last)))
 }

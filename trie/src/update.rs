@@ -12,6 +12,7 @@
 //! left with one key goes up into its parent. No sibling is ever loaded for a removal: a child page's stem is its entry's
 //! path, so an extension grows without a look at what lies below it.
 
+mod direct;
 mod merge;
 mod shape;
 
@@ -21,7 +22,7 @@ use alloc::vec::Vec;
 use thiserror::Error;
 
 use crate::op::Op;
-use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Entry, Item, Page, PageBuilder, Shape, Source};
+use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Edit, Entry, Item, Page, PageBuilder, Shape};
 use crate::partial::{Shown, What};
 
 /// Most entries of a page without child pages.
@@ -48,6 +49,11 @@ pub trait Arena {
     ///
     /// The page cannot be loaded.
     fn open(&self, reference: u64, parent: Option<(u64, usize)>) -> Result<(u64, Page<'_>), Self::Error>;
+
+    /// Says that the page that `reference` names will be opened soon. A hint: memory can be fetched meanwhile.
+    fn prefetch(&self, reference: u64) {
+        let _ = reference;
+    }
 
     /// Keeps a new page and names it.
     fn insert(&self, page: &[u8]) -> u64;
@@ -112,12 +118,14 @@ pub fn update<'a, A: Arena>(
         }
         Some(reference) => {
             let (word, page) = arena.open(reference, None)?;
-            match walk.merge(word, page, 0..ops.len())? {
-                None => root,
-                Some(merged) => {
-                    arena.superseded(reference);
-                    walk.assemble_root(merged.pieces)
-                }
+            let rewritten = walk.rewrite(word, page, 0..ops.len())?;
+            if !matches!(rewritten, Rewritten::Same) {
+                arena.superseded(reference);
+            }
+            match rewritten {
+                Rewritten::Same => root,
+                Rewritten::Page(reference) => Some(reference),
+                Rewritten::Pieces(merged) => walk.assemble_root(merged.pieces),
             }
         }
     };
@@ -160,7 +168,7 @@ struct Piece<'a> {
     tail: Cow<'a, [u8]>,
     end: usize,
     item: Item<'a>,
-    /// The page and the place that it comes from.
+    /// The page and the place that it comes from, if it stands there as it is.
     origin: Option<(u64, u16)>,
 }
 
@@ -230,6 +238,16 @@ enum Outcome<'a> {
     Entries(Vec<Piece<'a>>),
 }
 
+/// A page with the operations applied.
+enum Rewritten<'a> {
+    /// Nothing changed.
+    Same,
+    /// A new page of the same depth.
+    Page(u64),
+    /// Entries that are no page yet.
+    Pieces(Merged<'a>),
+}
+
 /// Entries of a page with the operations merged in.
 struct Merged<'a> {
     pieces: Vec<Piece<'a>>,
@@ -246,7 +264,8 @@ struct Walk<'a, A> {
     // Memory that serves one page after the other.
     builder: PageBuilder,
     packed: Vec<u8>,
-    sources: Vec<Source>,
+    edits: Vec<Edit<'a>>,
+    changes: Vec<(usize, Item<'a>)>,
     spare: Vec<Vec<Piece<'a>>>,
 }
 
@@ -260,7 +279,8 @@ impl<'a, A: Arena> Walk<'a, A> {
             changed: 0,
             builder: PageBuilder::new(0).made_by(stamp),
             packed: Vec::new(),
-            sources: Vec::new(),
+            edits: Vec::new(),
+            changes: Vec::new(),
             spare: Vec::new(),
         }
     }
@@ -274,44 +294,57 @@ impl<'a, A: Arena> Walk<'a, A> {
     ) -> Result<Outcome<'a>, A::Error> {
         let (word, page) = self.arena.open(reference, Some(parent))?;
         let key = self.ops.get(range.start).map_or(&[][..], |op| op.key);
-        let Some(merged) = self.merge(word, page, range)? else { return Ok(Outcome::Same) };
-        self.arena.superseded(reference);
-        if !merged.reshape {
-            let reference = self.build(&merged.pieces, page.depth());
-            let mut pieces = merged.pieces;
-            pieces.clear();
-            self.spare.push(pieces);
-            return Ok(Outcome::Page(reference));
+        let rewritten = self.rewrite(word, page, range)?;
+        if !matches!(rewritten, Rewritten::Same) {
+            self.arena.superseded(reference);
         }
-        Ok(self.assemble(merged.pieces, key, page.depth()))
+        Ok(match rewritten {
+            Rewritten::Same => Outcome::Same,
+            Rewritten::Page(reference) => Outcome::Page(reference),
+            Rewritten::Pieces(Merged { mut pieces, reshape: false }) => {
+                let reference = self.build(&pieces, page.depth());
+                pieces.clear();
+                self.spare.push(pieces);
+                Outcome::Page(reference)
+            }
+            Rewritten::Pieces(Merged { pieces, reshape: true }) => self.assemble(pieces, key, page.depth()),
+        })
+    }
+
+    /// Applies the operations of `range` to `page`, which `word` names: directly where its form stays as it is, which is nearly
+    /// always, and entry by entry otherwise.
+    fn rewrite(
+        &mut self,
+        word: u64,
+        page: Page<'a>,
+        range: core::ops::Range<usize>,
+    ) -> Result<Rewritten<'a>, A::Error> {
+        let direct = if page.is_plain() {
+            self.edit(word, page, range.clone())
+        } else if page.is_inner() {
+            self.pass_on(word, page, range.clone())?
+        } else {
+            None
+        };
+        if let Some(rewritten) = direct {
+            return Ok(rewritten);
+        }
+        Ok(self.merge(word, page, range)?.map_or(Rewritten::Same, Rewritten::Pieces))
     }
 
     /// Packs `pieces` into a page whose stem has `depth` nibbles.
     fn build(&mut self, pieces: &[Piece<'a>], depth: usize) -> u64 {
-        let Self { builder, packed, sources, .. } = self;
+        let Self { builder, packed, .. } = self;
         builder.restart(depth);
-        sources.clear();
-        for (index, piece) in pieces.iter().enumerate() {
+        for piece in pieces {
             let below = piece.is_below(self.shape, depth);
             let tail = piece.tail_from(if below { ACCOUNT_BYTES } else { depth / 2 });
             builder.push(&Entry { below, end: piece.end, tail, item: piece.item });
             if let Some((page, at)) = piece.origin {
-                extend(sources, page, index as u16, at);
+                builder.origin(page, at);
             }
         }
-        sources.drain(..).for_each(|source| builder.source(source));
         builder.finish_into(packed);
         self.arena.insert(packed)
-    }
-}
-
-/// Stretches the source `page` over entry `new`, which was entry `old` there.
-fn extend(sources: &mut Vec<Source>, page: u64, new: u16, old: u16) {
-    match sources.iter_mut().rev().find(|source| source.page == page) {
-        Some(source) => {
-            source.new_len = new + 1 - source.new_start;
-            source.old_len = old + 1 - source.old_start;
-        }
-        None => sources.push(Source { page, new_start: new, new_len: 1, old_start: old, old_len: 1 }),
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use alloy_primitives::{B256, U256, hex, keccak256};
 use bristlecone_trie::proof::{MultiProof, ProofScheme, verify, verify_many};
-use bristlecone_trie::scheme::{Encoded, LeafValue, blake3::Blake3};
+use bristlecone_trie::scheme::{LeafValue, blake3::Blake3};
 use bristlecone_trie::{Account, NodeRef, Path, Scheme};
 use naive::{Naive, Value};
 
@@ -93,12 +93,7 @@ mod second {
 }
 
 fn hashed(encoding: &[u8]) -> B256 {
-    let mut batch = Encoded::default();
-    batch.bytes.extend_from_slice(encoding);
-    batch.end(false);
-    let mut out = Vec::new();
-    Blake3::reference(&batch, &mut out);
-    out[0].as_hash().expect("a hash")
+    Blake3::reference(encoding, false).as_hash().expect("a hash")
 }
 
 #[test]

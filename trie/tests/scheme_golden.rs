@@ -1,7 +1,7 @@
 //! The bytes of every encoding of the `Ethereum` scheme. (Those of `Blake3` are in `docs/blake3-scheme.md`.)
 
 use alloy_primitives::{B256, U256, hex, keccak256};
-use bristlecone_trie::scheme::{Encoded, LeafValue, ethereum::Ethereum};
+use bristlecone_trie::scheme::{LeafValue, ethereum::Ethereum};
 use bristlecone_trie::{Account, NodeRef, Path, Scheme};
 
 fn leaf(path: Path<'_>, value: LeafValue<'_>) -> String {
@@ -11,14 +11,7 @@ fn leaf(path: Path<'_>, value: LeafValue<'_>) -> String {
 }
 
 fn references(encodings: &[(&[u8], bool)]) -> Vec<NodeRef> {
-    let mut batch = Encoded::default();
-    for (bytes, root) in encodings {
-        batch.bytes.extend_from_slice(bytes);
-        batch.end(*root);
-    }
-    let mut out = Vec::new();
-    Ethereum::reference(&batch, &mut out);
-    out
+    encodings.iter().map(|(bytes, root)| Ethereum::reference(bytes, *root)).collect()
 }
 
 const KEY: [u8; 2] = [0x12, 0x34];

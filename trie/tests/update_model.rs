@@ -13,11 +13,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use alloy_primitives::{B256, U256, keccak256};
 use alloy_trie::{HashBuilder, Nibbles, TrieAccount};
-use bristlecone_trie::levels::{self, Refs};
+use bristlecone_trie::levels::{self, Refs, Workspace};
 use bristlecone_trie::path::nibble;
 use bristlecone_trie::scheme::blake3::Blake3;
 use bristlecone_trie::scheme::ethereum::Ethereum;
-use bristlecone_trie::scheme::{Encoded, LeafValue};
+use bristlecone_trie::scheme::LeafValue;
 use bristlecone_trie::update::{self, Arena, UpdateError};
 use bristlecone_trie::{Account, Body, Change, Find, Item, NodeRef, Op, Page, Path, Scheme, Shape};
 use rand::rngs::StdRng;
@@ -63,9 +63,10 @@ impl levels::Pages for Memory {
 
 impl Memory {
     fn root<S: Scheme>(&self, shape: Shape, root: Option<u64>) -> B256 {
-        let hashed = levels::hash::<S>(self, shape, root).unwrap();
-        for (reference, refs) in hashed.pages {
-            self.refs.borrow_mut().insert(reference, Box::leak(refs.into_boxed_slice()));
+        let mut workspace = Workspace::default();
+        let hashed = levels::hash::<S>(self, shape, root, &mut workspace).unwrap();
+        for (reference, refs) in workspace.pages() {
+            self.refs.borrow_mut().insert(reference, Box::leak(refs.into()));
         }
         hashed.root
     }
@@ -110,17 +111,17 @@ impl Memory {
 
 /// A trie without pages, straight from the definition: the oracle for keys that alloy's builder does not take.
 fn naive<S: Scheme>(items: &[(Vec<u8>, Vec<u8>)], from: usize, root: bool) -> Option<NodeRef> {
-    let mut out = Encoded::default();
+    let mut out = Vec::new();
     match items {
         [] => return None,
         [(key, value)] => {
-            S::encode_leaf(Path::range(key, from, usize::MAX), LeafValue::Raw(value), &mut out.bytes);
+            S::encode_leaf(Path::range(key, from, usize::MAX), LeafValue::Raw(value), &mut out);
         }
         [(first, _), .., (last, _)] => {
             let depth = bristlecone_trie::path::common_prefix(first, last, 0, usize::MAX);
             if depth > from {
                 let child = naive::<S>(items, depth, false).unwrap();
-                S::encode_extension(Path::range(first, from, depth), &child, &mut out.bytes);
+                S::encode_extension(Path::range(first, from, depth), &child, &mut out);
             } else {
                 let (value, rest) = if first.len() * 2 == depth {
                     (Some(&items[0].1[..]), &items[1..])
@@ -133,14 +134,11 @@ fn naive<S: Scheme>(items: &[(Vec<u8>, Vec<u8>)], from: usize, root: bool) -> Op
                         rest.iter().filter(|(k, _)| usize::from(nibble(k, depth)) == at).cloned().collect();
                     *child = naive::<S>(&part, depth + 1, false);
                 }
-                S::encode_branch(&children, value, &mut out.bytes);
+                S::encode_branch(&children, value, &mut out);
             }
         }
     }
-    out.end(root);
-    let mut refs = Vec::new();
-    S::reference(&out, &mut refs);
-    refs.pop()
+    Some(S::reference(&out, root))
 }
 
 fn naive_root<S: Scheme>(model: &BTreeMap<Vec<u8>, (u64, Vec<u8>)>) -> B256 {

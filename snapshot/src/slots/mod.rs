@@ -1,5 +1,7 @@
 //! A table of slots: a `Copy` id names a block in memory, its locator, or both, and a companion written once.
 //!
+//! A companion is a block too, of other elements.
+//!
 //! Safety. A slot's block and companion leave it only by an exchange of the pointer for null, so exactly one thread gets
 //! each of them; that thread is pinned, and hands what it got to [`Guard::defer`]. A reader loads the pointer under its own guard; if it
 //! still saw the pointer, its guard is one that the deferral waits for. So nothing is freed while a guard under which it was seen
@@ -68,6 +70,8 @@ pub struct SlotStats {
     pub block_bytes: u64,
     /// Slots with a companion.
     pub companions: u64,
+    /// Bytes of those companions' elements, counted likewise.
+    pub companion_bytes: u64,
     /// Blocks and companions taken out of their slots and not yet freed, counted in slots.
     pub pending: u64,
 }
@@ -78,6 +82,7 @@ struct Counters {
     blocks: AtomicI64,
     block_bytes: AtomicI64,
     companions: AtomicI64,
+    companion_bytes: AtomicI64,
     pending: AtomicI64,
 }
 
@@ -88,7 +93,7 @@ struct Slot<E, C> {
     /// Odd while in use, even while free.
     generation: AtomicU32,
     locator: AtomicU64,
-    companion: AtomicPtr<C>,
+    companion: AtomicPtr<Header<C>>,
 }
 
 #[cfg(not(loom))]
@@ -112,7 +117,7 @@ unsafe impl<E: Send + Sync, C: Send + Sync> Zeroed for Slot<E, C> {}
 struct Remains<E, C> {
     /// Held for its `Drop`, like the companion.
     block: Option<Block<E>>,
-    companion: Option<Box<C>>,
+    companion: Option<Block<C>>,
     /// The index, where the slot was retired and can be used again.
     index: Option<u32>,
 }
@@ -127,13 +132,13 @@ type Batch<E, C> = Vec<Remains<E, C>>;
 
 /// The table of slots.
 ///
-/// `E` is what blocks are made of (bytes, usually), `C` what is attached to a block once, later. The table grows as needed, and a
+/// `E` is what blocks are made of (bytes, usually), `C` what companions are, which are attached to a block once, later. The table grows as needed, and a
 /// slot never moves. Every method may be called from any thread. [`get`](Self::get) and [`companion`](Self::companion) take
 /// no lock and write nothing; inserting locks a list of free indices that few threads share; all else is lock-free.
 ///
 /// What is taken out of slots is freed neither at once nor by readers: it is handed back when the epoch allows, and freed
 /// by the next call of [`retire_all`](Self::retire_all), [`evict_all`](Self::evict_all) or [`reclaim`](Self::reclaim).
-pub struct Slots<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> {
+pub struct Slots<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> {
     table: Chunks<Slot<E, C>>,
     indices: Indices,
     /// Batches whose epoch has passed.
@@ -141,19 +146,19 @@ pub struct Slots<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> {
     counters: Sharded<Counters>,
 }
 
-impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> Default for Slots<E, C> {
+impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Default for Slots<E, C> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> std::fmt::Debug for Slots<E, C> {
+impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> std::fmt::Debug for Slots<E, C> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Slots").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
-impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> Slots<E, C> {
+impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, C> {
     /// An empty table.
     pub fn new() -> Self {
         Self {
@@ -231,27 +236,28 @@ impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> Slots<E, C> {
 
     /// The companion of `id`; None where none was set, or it was evicted, or the slot is gone.
     #[inline]
-    pub fn companion<'g>(&'g self, id: SlotId, _guard: &'g Guard) -> Option<&'g C> {
+    pub fn companion<'g>(&'g self, id: SlotId, guard: &'g Guard) -> Option<&'g [C]> {
         let slot = self.table.get(id.index())?;
         let companion = slot.companion.load(Acquire);
         if companion.is_null() || slot.generation.load(Relaxed) != id.generation() {
             return None;
         }
-        // SAFETY: loaded with acquire under the guard; companions leave slots only through a deferral.
-        Some(unsafe { &*companion })
+        // SAFETY: as in `get`: companions leave slots only through a deferral too.
+        Some(unsafe { block::view(companion, guard) })
     }
 
-    /// Attaches a companion. The first wins; false, and `companion` is dropped, where there is one or the slot is gone.
-    pub fn set_companion(&self, id: SlotId, companion: C) -> bool {
+    /// Attaches a copy of `companion`. The first wins; false where there is one or the slot is gone. Costs an allocation
+    /// and the copy.
+    pub fn set_companion(&self, id: SlotId, companion: &[C]) -> bool {
         let guard = pin();
         let Some(slot) = self.slot(id) else { return false };
-        let raw = Box::into_raw(Box::new(companion));
+        let raw = Block::new(companion).into_raw();
         if slot.companion.compare_exchange(ptr::null_mut(), raw, AcqRel, Acquire).is_err() {
-            // SAFETY: from a box just above, and not published.
-            drop(unsafe { Box::from_raw(raw) });
+            // SAFETY: from `into_raw` just above, and not published.
+            drop(unsafe { Block::from_raw(raw) });
             return false;
         }
-        self.counters.local().companions.fetch_add(1, Relaxed);
+        self.count_companion(size_of_val(companion), 1);
         if slot.generation.load(Acquire) == id.generation() {
             return true;
         }
@@ -259,6 +265,26 @@ impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> Slots<E, C> {
         self.defer(vec![Remains { block: None, companion, index: None }], &guard);
         false
     }
+
+    /// Has the block of `id` fetched towards the processor, while the caller does something else: its first
+    /// [`PREFETCH_BYTES`](Self::PREFETCH_BYTES). A hint without an answer.
+    #[inline]
+    pub fn prefetch(&self, id: SlotId) {
+        if let Some(slot) = self.table.get(id.index()) {
+            block::prefetch(slot.block.load(Relaxed), Self::PREFETCH_BYTES);
+        }
+    }
+
+    /// The same for its companion.
+    #[inline]
+    pub fn prefetch_companion(&self, id: SlotId) {
+        if let Some(slot) = self.table.get(id.index()) {
+            block::prefetch(slot.companion.load(Relaxed), Self::PREFETCH_BYTES);
+        }
+    }
+
+    /// So much of a block a prefetch fetches: more than most take, and little enough to wait for several at once.
+    pub const PREFETCH_BYTES: usize = 1280;
 
     /// The locator of `id`, whether or not its block is in memory.
     pub fn locator(&self, id: SlotId) -> Option<u64> {
@@ -366,6 +392,7 @@ impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> Slots<E, C> {
         stats.blocks = sum(|shard| &shard.blocks);
         stats.block_bytes = sum(|shard| &shard.block_bytes);
         stats.companions = sum(|shard| &shard.companions);
+        stats.companion_bytes = sum(|shard| &shard.companion_bytes);
         stats.pending = sum(|shard| &shard.pending);
         stats
     }
@@ -425,14 +452,17 @@ impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> Slots<E, C> {
         Some(block)
     }
 
-    fn take_companion(&self, slot: &Slot<E, C>) -> Option<Box<C>> {
-        let raw = slot.companion.swap(ptr::null_mut(), AcqRel);
-        if raw.is_null() {
-            return None;
-        }
-        self.counters.local().companions.fetch_sub(1, Relaxed);
-        // SAFETY: the pointer came from a box, and the swap gave it to this thread alone.
-        Some(unsafe { Box::from_raw(raw) })
+    fn take_companion(&self, slot: &Slot<E, C>) -> Option<Block<C>> {
+        // SAFETY: as in `take_block`.
+        let companion = unsafe { Block::from_raw(slot.companion.swap(ptr::null_mut(), AcqRel)) }?;
+        self.count_companion(companion.bytes(), -1);
+        Some(companion)
+    }
+
+    fn count_companion(&self, bytes: usize, sign: i64) {
+        let counters = self.counters.local();
+        counters.companions.fetch_add(sign, Relaxed);
+        counters.companion_bytes.fetch_add(sign * bytes as i64, Relaxed);
     }
 
     fn count_block(&self, bytes: usize, sign: i64) {
@@ -442,7 +472,7 @@ impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> Slots<E, C> {
     }
 }
 
-impl<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static> Drop for Slots<E, C> {
+impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Drop for Slots<E, C> {
     fn drop(&mut self) {
         // Nobody borrows the table any more. What waits for the epoch is freed with the last reference to `ready`.
         for index in 0..self.indices.used() {

@@ -5,24 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 type Bytes = Slots<u8, u64>;
 
-/// Counts how many of it are alive.
-struct Counted(Arc<AtomicUsize>);
-
-impl Counted {
-    fn new(alive: &Arc<AtomicUsize>) -> Self {
-        alive.fetch_add(1, Relaxed);
-        Self(Arc::clone(alive))
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
 /// Reclaims until nothing waits: other tests of this process may be pinned in between.
-fn drain<E: Copy + Send + Sync + 'static, C: Send + Sync + 'static>(slots: &Slots<E, C>) {
+fn drain<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static>(slots: &Slots<E, C>) {
     let mut tries = 0;
     while slots.stats().pending > 0 {
         slots.reclaim();
@@ -52,7 +36,7 @@ fn made_up_ids_are_gone_and_can_change_nothing() {
     {
         let id = SlotId::from_word(word).unwrap();
         assert_eq!(slots.get(id, &pin()), Lookup::Gone);
-        assert!(!slots.fill(id, b"y") && !slots.set_companion(id, 1) && !slots.set_locator(id, 1));
+        assert!(!slots.fill(id, b"y") && !slots.set_companion(id, &[1]) && !slots.set_locator(id, 1));
         assert!(!slots.evict(id) && !slots.retire(id));
         assert_eq!((slots.locator(id), slots.companion(id, &pin())), (None, None));
     }
@@ -63,7 +47,7 @@ fn made_up_ids_are_gone_and_can_change_nothing() {
 fn an_evicted_block_is_located_and_can_be_brought_back() {
     let slots = Bytes::new();
     let id = slots.insert(b"page").unwrap();
-    assert!(slots.set_companion(id, 5));
+    assert!(slots.set_companion(id, &[5]));
     assert!(!slots.evict(id), "nowhere else to be found");
     assert!(slots.set_locator(id, 42));
     assert!(slots.evict(id));
@@ -82,9 +66,9 @@ fn an_evicted_block_is_located_and_can_be_brought_back() {
 fn the_first_companion_wins() {
     let slots = Bytes::new();
     let id = slots.insert(b"page").unwrap();
-    assert!(slots.set_companion(id, 1));
-    assert!(!slots.set_companion(id, 2));
-    assert_eq!(slots.companion(id, &pin()), Some(&1));
+    assert!(slots.set_companion(id, &[1]));
+    assert!(!slots.set_companion(id, &[2]));
+    assert_eq!(slots.companion(id, &pin()), Some(&[1][..]));
 }
 
 #[test]
@@ -92,7 +76,7 @@ fn a_retired_id_is_gone_and_its_slot_serves_again_under_another() {
     let slots = Bytes::new();
     let old = slots.insert(b"old").unwrap();
     slots.set_locator(old, 3);
-    slots.set_companion(old, 4);
+    slots.set_companion(old, &[4]);
     assert!(slots.retire(old));
     assert!(!slots.retire(old));
     assert_eq!(slots.get(old, &pin()), Lookup::Gone);
@@ -102,7 +86,7 @@ fn a_retired_id_is_gone_and_its_slot_serves_again_under_another() {
     assert_ne!(new, old);
     assert_eq!(slots.get(old, &pin()), Lookup::Gone);
     assert_eq!((slots.locator(old), slots.companion(old, &pin())), (None, None));
-    assert!(!slots.set_locator(old, 8) && !slots.fill(old, b"?") && !slots.set_companion(old, 9));
+    assert!(!slots.set_locator(old, 8) && !slots.fill(old, b"?") && !slots.set_companion(old, &[9]));
     assert!(!slots.retire(old) && !slots.evict(old));
     assert_eq!(slots.get(new, &pin()), Lookup::Block(b"new"));
     assert_eq!((slots.locator(new), slots.companion(new, &pin())), (None, None));
@@ -169,12 +153,13 @@ fn counts_and_bytes_are_those_of_what_is_there() {
     let ids: Vec<_> = (0..300).map(|len| slots.insert(&vec![7; len]).unwrap()).collect();
     let located = slots.insert_with_locator(1).unwrap();
     for id in &ids[..100] {
-        slots.set_companion(*id, 1);
+        slots.set_companion(*id, &[1, 2]);
         slots.set_locator(*id, 1);
     }
     let stats = slots.stats();
     assert_eq!((stats.slots, stats.blocks, stats.companions), (301, 300, 100));
     assert_eq!(stats.block_bytes, 4 * (0..300).sum::<u64>());
+    assert_eq!(stats.companion_bytes, 200);
     assert_eq!(slots.evict_all(ids.iter().copied()), 100);
     let stats = slots.stats();
     assert_eq!((stats.slots, stats.blocks, stats.companions), (301, 200, 0));
@@ -184,34 +169,17 @@ fn counts_and_bytes_are_those_of_what_is_there() {
     assert_eq!(slots.stats(), SlotStats::default());
 }
 
-#[test]
-fn dropping_the_table_drops_all_companions() {
-    let alive = Arc::new(AtomicUsize::new(0));
-    let slots = Slots::<u8, Counted>::new();
-    let ids: Vec<_> = (0..5_000).map(|_| slots.insert(b"abc").unwrap()).collect();
-    for id in &ids {
-        assert!(slots.set_companion(*id, Counted::new(&alive)));
-        assert!(!slots.set_companion(*id, Counted::new(&alive)));
-    }
-    slots.retire_all(ids[..2_000].iter().copied());
-    drain(&slots);
-    assert_eq!(alive.load(Relaxed), 3_000);
-    drop(slots);
-    assert_eq!(alive.load(Relaxed), 0);
-}
-
 /// Blocks name their id's use: a reader that finds another's content under an id has caught a stale answer.
 #[test]
 fn readers_racing_retire_evict_and_fill_never_see_anothers_content() {
-    let alive = Arc::new(AtomicUsize::new(0));
-    let slots = Slots::<u64, (u64, Counted)>::new();
+    let slots = Slots::<u64, u64>::new();
     // Words of ids, and the content that each was inserted with.
     let board: Vec<(AtomicU64, AtomicU64)> = (0..64).map(|_| Default::default()).collect();
     let stop = AtomicBool::new(false);
     let (blocks, located, gone) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         for writer in 0..2_usize {
-            let (slots, board, stop, alive) = (&slots, &board, &stop, &alive);
+            let (slots, board, stop) = (&slots, &board, &stop);
             scope.spawn(move || {
                 let mine = &board[writer * 32..][..32];
                 for round in 0..60_000_u64 {
@@ -230,7 +198,7 @@ fn readers_racing_retire_evict_and_fill_never_see_anothers_content() {
                         }
                     }
                     let id = slots.insert(&[content; 40]).unwrap();
-                    slots.set_companion(id, (content, Counted::new(alive)));
+                    slots.set_companion(id, &[content; 9]);
                     // The pair may be read torn: then the readers' second look differs.
                     word.store(0, Release);
                     tag.store(content, Release);
@@ -240,7 +208,7 @@ fn readers_racing_retire_evict_and_fill_never_see_anothers_content() {
             });
         }
         for reader in 0..2_usize {
-            let (slots, board, stop, alive) = (&slots, &board, &stop, &alive);
+            let (slots, board, stop) = (&slots, &board, &stop);
             let (blocks, located, gone) = (&blocks, &located, &gone);
             scope.spawn(move || {
                 let mut at = reader;
@@ -264,13 +232,13 @@ fn readers_racing_retire_evict_and_fill_never_see_anothers_content() {
                             located.fetch_add(1, Relaxed);
                             if at % 2 == 0 {
                                 slots.fill(id, &[content; 40]);
-                                slots.set_companion(id, (content, Counted::new(alive)));
+                                slots.set_companion(id, &[content; 9]);
                             }
                         }
                         Lookup::Gone => drop(gone.fetch_add(1, Relaxed)),
                     }
-                    if let Some((companion, _)) = slots.companion(id, &guard) {
-                        assert_eq!(*companion, content);
+                    if let Some(companion) = slots.companion(id, &guard) {
+                        assert_eq!(companion, [content; 9]);
                     }
                 }
             });
@@ -283,7 +251,6 @@ fn readers_racing_retire_evict_and_fill_never_see_anothers_content() {
     assert_eq!(slots.retire_all(live.iter().copied()), live.len());
     drain(&slots);
     assert_eq!(slots.stats(), SlotStats::default(), "counters must not drift");
-    assert_eq!(alive.load(Relaxed), 0);
     // Of more than 100,000 insertions; a reader that is preempted while it is pinned lets the table grow meanwhile.
     assert!(slots.indices.used() < 80_000, "indices are reused: {}", slots.indices.used());
 }

@@ -11,7 +11,7 @@ use super::{MultiProof, ProofScheme};
 use crate::levels::{HashError, Pages, Refs, branch_value, encode_leaf};
 use crate::page::{Item, Page, Shape};
 use crate::path::{Path, nibble};
-use crate::scheme::{Encoded, NodeRef, Scheme};
+use crate::scheme::{NodeRef, Scheme};
 use crate::structure::{Branch, Edge, Structure, Target, path_of};
 
 /// What stands at a key, and the nodes that prove it.
@@ -179,12 +179,9 @@ impl<'a> Place<'a> {
     fn edge_ref<S: Scheme>(&self, edge: &Edge, is_root: bool) -> NodeRef {
         let below = self.target_ref(edge.target);
         let Some(path) = self.extension(edge) else { return below };
-        let mut batch = Encoded::default();
-        S::encode_extension(path, &below, &mut batch.bytes);
-        batch.end(is_root);
-        let mut out = Vec::with_capacity(1);
-        S::reference(&batch, &mut out);
-        out.pop().unwrap_or(NodeRef::UNKNOWN)
+        let mut encoding = Vec::new();
+        S::encode_extension(path, &below, &mut encoding);
+        S::reference(&encoding, is_root)
     }
 }
 
@@ -266,7 +263,7 @@ impl<'a, 'k, S: ProofScheme, P: Pages> Walk<'a, 'k, S, P> {
                 *child = Some(place.edge_ref::<S>(edge, false));
             }
         }
-        let value = branch_value(place.page, branch.value);
+        let value = branch_value(place.page, branch.value.map(usize::from));
         let goes_on = |key: usize| self.key(key).len() * 2 > depth;
         let opened = keys
             .iter()

@@ -6,12 +6,17 @@
 use alloc::vec::Vec;
 use alloy_primitives::{B256, b256};
 
-use super::{Encoded, LeafValue, NodeRef, Scheme};
+use super::{LeafValue, NodeRef, Scheme};
 use crate::Path;
 
 /// BLAKE3, keyed by domain. Nodes are never embedded; a proof carries of a branch at most four hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blake3;
+
+/// Bytes of a hash.
+const HASH: usize = 32;
+/// Bytes before the first child's hash in a branch: its tag, which children there are, which of them are named.
+const BRANCH_HEAD: usize = 5;
 
 /// First byte of an encoded node: what it is. It selects the key and is not hashed itself.
 pub(crate) mod tag {
@@ -285,7 +290,7 @@ impl Scheme for Blake3 {
         EMPTY_ROOT
     }
 
-    fn encode_leaf(path: Path<'_>, value: LeafValue<'_>, out: &mut Vec<u8>) {
+    fn encode_leaf(path: Path<'_>, value: LeafValue<'_>, out: &mut Vec<u8>) -> usize {
         let kind = match value {
             LeafValue::Raw(_) => kind::RAW,
             LeafValue::Slot(_) => kind::SLOT,
@@ -294,6 +299,7 @@ impl Scheme for Blake3 {
         out.push(tag::LEAF);
         out.extend_from_slice(&(kind << kind::SHIFT | path.len() as u16).to_le_bytes());
         write_path(&path, out);
+        let payload = out.len();
         match value {
             LeafValue::Raw(value) | LeafValue::Slot(value) => out.extend_from_slice(value),
             LeafValue::Account(account, storage_root) => {
@@ -301,25 +307,41 @@ impl Scheme for Blake3 {
                 account.encode(out);
             }
         }
+        payload
     }
 
-    fn encode_extension(path: Path<'_>, child: &NodeRef, out: &mut Vec<u8>) {
+    fn encode_extension(path: Path<'_>, child: &NodeRef, out: &mut Vec<u8>) -> usize {
         out.push(tag::EXTENSION);
         out.extend_from_slice(&(path.len() as u16).to_le_bytes());
         write_path(&path, out);
         out.extend_from_slice(&child_hash(child));
+        out.len() - HASH
     }
 
-    fn encode_branch(children: &[Option<NodeRef>; 16], value: Option<&[u8]>, out: &mut Vec<u8>) {
+    fn encode_branch(
+        children: &[Option<NodeRef>; 16],
+        value: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> [usize; 16] {
+        let mut next = out.len() + BRANCH_HEAD;
         Self::open_branch(children, value, u16::MAX, true, out);
+        children.each_ref().map(|child| {
+            let place = next;
+            next += if child.is_some() { HASH } else { 0 };
+            place
+        })
     }
 
-    fn reference(batch: &Encoded, out: &mut Vec<NodeRef>) {
-        out.reserve(batch.len());
-        // What the functions above wrote always is a node; anything else gets a hash that no node has.
-        out.extend(
-            batch.iter().map(|(encoding, _)| NodeRef::hash(node_hash(encoding).unwrap_or(B256::ZERO))),
-        );
+    fn embed(_: &[u8]) -> Option<NodeRef> {
+        None
+    }
+
+    fn hash_equal(encodings: &[u8], hashes: &mut [[u8; 32]]) {
+        let len = encodings.len() / hashes.len().max(1);
+        for (hash, encoding) in hashes.iter_mut().zip(encodings.chunks(len.max(1))) {
+            // What the functions above wrote always is a node; anything else gets a hash that no node has.
+            *hash = node_hash(encoding).unwrap_or_default().0;
+        }
     }
 
     fn prove_branch(

@@ -5,8 +5,12 @@
 
 use alloc::vec::Vec;
 use alloy_primitives::{B256, b256, keccak256};
+#[cfg(feature = "lanes")]
+use p3_keccak::Keccak256Hash;
+#[cfg(feature = "lanes")]
+use p3_symmetric::CryptographicHasher;
 
-use super::{Encoded, LeafValue, NodeRef, Scheme};
+use super::{LeafValue, NodeRef, Scheme};
 use crate::account::trim;
 use crate::{Account, Path};
 
@@ -23,6 +27,8 @@ const STRING: u8 = 0x80;
 const LIST: u8 = 0xc0;
 /// Longest payload whose length fits into the head byte.
 const SHORT: usize = 55;
+/// Bytes of a hash.
+const HASH: usize = 32;
 const LEAF_FLAG: u8 = 0x20;
 const ODD_FLAG: u8 = 0x10;
 
@@ -33,7 +39,7 @@ impl Scheme for Ethereum {
         EMPTY_ROOT
     }
 
-    fn encode_leaf(path: Path<'_>, value: LeafValue<'_>, out: &mut Vec<u8>) {
+    fn encode_leaf(path: Path<'_>, value: LeafValue<'_>, out: &mut Vec<u8>) -> usize {
         let path_len = path_item_len(&path);
         match value {
             LeafValue::Raw(value) => {
@@ -63,35 +69,61 @@ impl Scheme for Ethereum {
                 account.write(out);
             }
         }
+        // The storage root and the code hash, each behind its head, are the last of an account.
+        out.len().saturating_sub(HASH + 1 + HASH)
     }
 
-    fn encode_extension(path: Path<'_>, child: &NodeRef, out: &mut Vec<u8>) {
+    fn encode_extension(path: Path<'_>, child: &NodeRef, out: &mut Vec<u8>) -> usize {
         write_head(LIST, path_item_len(&path) + reference_len(child), out);
         write_path(&path, false, out);
         write_reference(child, out);
+        out.len().saturating_sub(HASH)
     }
 
-    fn encode_branch(children: &[Option<NodeRef>; 16], value: Option<&[u8]>, out: &mut Vec<u8>) {
+    fn encode_branch(
+        children: &[Option<NodeRef>; 16],
+        value: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> [usize; 16] {
         let value = value.unwrap_or_default();
         let payload: usize =
             children.iter().map(|child| child.as_ref().map_or(1, reference_len)).sum::<usize>()
                 + string_len(value);
         write_head(LIST, payload, out);
-        for child in children {
+        let mut places = [0; 16];
+        for (child, place) in children.iter().zip(&mut places) {
             match child {
-                Some(child) => write_reference(child, out),
+                Some(child) => {
+                    *place = out.len() + 1;
+                    write_reference(child, out);
+                }
                 None => out.push(STRING),
             }
         }
         write_string(value, out);
+        places
     }
 
-    fn reference(batch: &Encoded, out: &mut Vec<NodeRef>) {
-        out.reserve(batch.len());
-        out.extend(batch.iter().map(|(encoding, root)| {
-            let embedded = if root { None } else { NodeRef::embedded(encoding) };
-            embedded.unwrap_or_else(|| NodeRef::hash(keccak256(encoding)))
-        }));
+    fn embed(encoding: &[u8]) -> Option<NodeRef> {
+        NodeRef::embedded(encoding)
+    }
+
+    #[cfg(feature = "lanes")]
+    fn hash_equal(encodings: &[u8], hashes: &mut [[u8; 32]]) {
+        // One alone is quicker with the function for one.
+        if let [hash] = hashes {
+            *hash = keccak256(encodings).0;
+        } else {
+            Keccak256Hash.hash_many(encodings, hashes);
+        }
+    }
+
+    #[cfg(not(feature = "lanes"))]
+    fn hash_equal(encodings: &[u8], hashes: &mut [[u8; 32]]) {
+        let len = encodings.len() / hashes.len().max(1);
+        for (hash, encoding) in hashes.iter_mut().zip(encodings.chunks(len.max(1))) {
+            *hash = keccak256(encoding).0;
+        }
     }
 
     fn prove_branch(

@@ -66,7 +66,10 @@ pub enum LeafValue<'a> {
     Account(&'a Account, B256),
 }
 
-/// A hash rule. Encodings of one depth are gathered in an [`Encoded`] and hashed together.
+/// A hash rule.
+///
+/// What encodes says where in `out` a hash stands that may not be known yet: encodings are made before the nodes below are
+/// hashed, and filled in.
 pub trait Scheme: Copy + Send + Sync + 'static {
     /// The name in options, files and messages.
     const NAME: &'static str;
@@ -74,18 +77,37 @@ pub trait Scheme: Copy + Send + Sync + 'static {
     /// The root of a trie without keys.
     fn empty_root() -> B256;
 
-    /// Appends the encoding of a leaf to `out`. `path` is what is left of the key below the parent branch.
-    fn encode_leaf(path: Path<'_>, value: LeafValue<'_>, out: &mut Vec<u8>);
+    /// Appends the encoding of a leaf to `out`. `path` is what is left of the key below the parent branch. The answer is where the
+    /// storage root of an account begins in `out`; of other leaves it says nothing.
+    fn encode_leaf(path: Path<'_>, value: LeafValue<'_>, out: &mut Vec<u8>) -> usize;
 
-    /// Appends the encoding of an extension of at least one nibble over `child`.
-    fn encode_extension(path: Path<'_>, child: &NodeRef, out: &mut Vec<u8>);
+    /// Appends the encoding of an extension of at least one nibble over `child`; where the child's hash begins in `out`.
+    fn encode_extension(path: Path<'_>, child: &NodeRef, out: &mut Vec<u8>) -> usize;
 
-    /// Appends the encoding of a branch. `value` is that of a key which ends here (flat keys of several lengths).
-    fn encode_branch(children: &[Option<NodeRef>; 16], value: Option<&[u8]>, out: &mut Vec<u8>);
+    /// Appends the encoding of a branch; where the hash of each child begins in `out`. `value` is that of a key which ends
+    /// here (flat keys of several lengths).
+    fn encode_branch(
+        children: &[Option<NodeRef>; 16],
+        value: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> [usize; 16];
 
-    /// Turns each encoding of `batch` into a reference, in order; where `batch` says so, always into a hash
-    /// (the root of a trie has no parent to be embedded in).
-    fn reference(batch: &Encoded, out: &mut Vec<NodeRef>);
+    /// The reference of a node that stands in its parent itself; `None` for one that is named by its hash.
+    fn embed(encoding: &[u8]) -> Option<NodeRef>;
+
+    /// The hashes of as many encodings as `hashes` has places, which all have the same length and stand end to end.
+    fn hash_equal(encodings: &[u8], hashes: &mut [[u8; 32]]);
+
+    /// The reference of one node; of the root of a trie, which has no parent to be embedded in, always a hash.
+    fn reference(encoding: &[u8], is_root: bool) -> NodeRef {
+        if let Some(node) = Self::embed(encoding).filter(|_| !is_root) {
+            return node;
+        }
+        let mut hash = [[0; 32]];
+        Self::hash_equal(encoding, &mut hash);
+        let [hash] = hash;
+        NodeRef::hash(B256::new(hash))
+    }
 
     /// Appends what a proof carries of a branch when the path goes on at `nibble` (`None`: it ends here).
     fn prove_branch(
@@ -94,45 +116,4 @@ pub trait Scheme: Copy + Send + Sync + 'static {
         nibble: Option<u8>,
         out: &mut Vec<u8>,
     );
-}
-
-/// Encodings one after another in one buffer.
-#[derive(Default, Debug)]
-pub struct Encoded {
-    /// The encodings, end to end. Schemes append here.
-    pub bytes: Vec<u8>,
-    ends: Vec<(u32, bool)>,
-}
-
-impl Encoded {
-    /// Marks the end of the encoding that was appended last. `root`: it must become a hash.
-    pub fn end(&mut self, root: bool) {
-        self.ends.push((self.bytes.len() as u32, root));
-    }
-
-    /// Each encoding, and whether it must become a hash.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], bool)> {
-        let mut start = 0usize;
-        self.ends.iter().map(move |&(end, root)| {
-            let item = self.bytes.get(start..end as usize).unwrap_or_default();
-            start = end as usize;
-            (item, root)
-        })
-    }
-
-    /// How many encodings.
-    pub fn len(&self) -> usize {
-        self.ends.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
-    }
-
-    /// Forgets all encodings, keeps the memory.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
-    }
 }

@@ -9,7 +9,7 @@ use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Find, Item, Page, Shape};
 use crate::path;
 
 /// The entries of the new page so far.
-struct Merge<'a> {
+pub(super) struct Merge<'a> {
     word: u64,
     page: Page<'a>,
     /// The first old entry that was not looked at yet.
@@ -20,7 +20,7 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn new(word: u64, page: Page<'a>, mut pieces: Vec<Piece<'a>>) -> Self {
+    pub(super) fn new(word: u64, page: Page<'a>, mut pieces: Vec<Piece<'a>>) -> Self {
         pieces.reserve(page.len() + 8);
         Self { word, page, next: 0, pieces, changed: false, reshape: false }
     }
@@ -35,9 +35,28 @@ impl<'a> Merge<'a> {
 
     fn replace(&mut self, index: usize, item: Item<'a>) {
         let piece = Piece::of(self.page, self.word, index);
-        self.pieces.push(Piece { item, ..piece });
+        self.pieces.push(Piece { item, origin: None, ..piece });
         self.next = index + 1;
         self.changed = true;
+    }
+
+    /// Puts what became of child page `index` in its place.
+    pub(super) fn settle(&mut self, index: usize, outcome: Outcome<'a>) {
+        self.keep(index);
+        match outcome {
+            Outcome::Same => self.keep(index + 1),
+            Outcome::Page(reference) => self.replace(index, Item::Child { reference }),
+            Outcome::Entries(pieces) => {
+                self.remove(index);
+                self.pieces.extend(pieces);
+            }
+        }
+    }
+
+    /// All entries, with those that nothing was said of.
+    pub(super) fn finish(mut self) -> Merged<'a> {
+        self.keep(self.page.len());
+        Merged { pieces: self.pieces, reshape: self.reshape }
     }
 
     fn insert(&mut self, piece: Piece<'a>) {
@@ -64,8 +83,7 @@ impl<'a, A: Arena> Walk<'a, A> {
         let mut merge = Merge::new(word, page, self.spare.pop().unwrap_or_default());
         self.merge_all(&mut merge, range)?;
         if merge.changed {
-            merge.keep(page.len());
-            return Ok(Some(Merged { pieces: merge.pieces, reshape: merge.reshape }));
+            return Ok(Some(merge.finish()));
         }
         merge.pieces.clear();
         self.spare.push(merge.pieces);
@@ -130,24 +148,24 @@ impl<'a, A: Arena> Walk<'a, A> {
         range: Range<usize>,
     ) -> Result<usize, A::Error> {
         let start = range.start;
-        let entry = merge.page.entry(index);
-        let Item::Child { reference } = entry.item else { return Err(UpdateError::Blinded(start).into()) };
-        let first = self.ops.get(start).map_or(&[][..], |op| op.key);
+        let Some((reference, count)) = self.group(merge.page, index, range) else {
+            return Err(UpdateError::Blinded(start).into());
+        };
+        let outcome = self.page(reference, (merge.word, index), start..start + count)?;
+        merge.settle(index, outcome);
+        Ok(start + count)
+    }
+
+    /// The page that child entry `index` of `page` refers to, and how many operations from the start of `range` on go there.
+    pub(super) fn group(&self, page: Page<'a>, index: usize, range: Range<usize>) -> Option<(u64, usize)> {
+        let entry = page.entry(index);
+        let Item::Child { reference } = entry.item else { return None };
+        let first = self.ops.get(range.start).map_or(&[][..], |op| op.key);
         let under = |key: &[u8]| {
             key.len() * 2 >= entry.end && path::common_prefix(first, key, 0, entry.end) == entry.end
         };
-        let rest = self.ops.get(start..range.end).unwrap_or_default();
-        let count = rest.iter().take_while(|op| under(op.key)).count().max(1);
-        merge.keep(index);
-        match self.page(reference, (merge.word, index), start..start + count)? {
-            Outcome::Same => merge.keep(index + 1),
-            Outcome::Page(reference) => merge.replace(index, Item::Child { reference }),
-            Outcome::Entries(pieces) => {
-                merge.remove(index);
-                merge.pieces.extend(pieces);
-            }
-        }
-        Ok(start + count)
+        let rest = self.ops.get(range).unwrap_or_default();
+        Some((reference, rest.iter().take_while(|op| under(op.key)).count().max(1)))
     }
 
     /// Applies the operations on one account and its slots, whose entry is in this page or will be; the answer is

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use bristlecone_trie::proof::ProofScheme;
-use bristlecone_trie::scheme::{Encoded, LeafValue};
+use bristlecone_trie::scheme::LeafValue;
 use bristlecone_trie::{Account, B256, NodeRef, Path};
 
 /// A value of any kind.
@@ -45,12 +45,7 @@ enum Built {
 }
 
 fn reference<S: ProofScheme>(bytes: Vec<u8>, root: bool) -> NodeRef {
-    let mut batch = Encoded::default();
-    batch.bytes = bytes;
-    batch.end(root);
-    let mut out = Vec::new();
-    S::reference(&batch, &mut out);
-    out[0]
+    S::reference(&bytes, root)
 }
 
 impl Naive {
