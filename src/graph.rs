@@ -7,7 +7,7 @@ use bristlecone_delta::{Found as StoredFound, Locator, Segments};
 use bristlecone_snapshot::{Guard, Lookup, SlotId, Slots, pin};
 use bristlecone_trie::levels::{self, Refs, Workspace};
 use bristlecone_trie::update::Arena;
-use bristlecone_trie::{B256, Find, Item, NodeRef, Page, Shape};
+use bristlecone_trie::{B256, Find, Hint, Item, NodeRef, Page, Shape};
 
 use crate::options::SchemeKind;
 use crate::reference::Reference;
@@ -38,6 +38,17 @@ enum Step {
 impl Graph {
     pub(crate) fn new(segments: Arc<Segments>) -> Self {
         Self { slots: Slots::new(), segments }
+    }
+
+    /// Has what will be asked for of a page in memory fetched towards the processor.
+    #[inline]
+    fn hint(&self, word: u64, hint: Hint) {
+        let Some(Reference::Slot(id)) = Reference::from_word(word) else { return };
+        match hint {
+            Hint::Place => self.slots.prefetch_slot(id),
+            Hint::Page => self.slots.prefetch(id),
+            Hint::Refs => self.slots.prefetch_companion(id),
+        }
     }
 
     /// Looks `key` up in the trie under `root`. Takes no lock: an epoch is pinned while the way leads through memory, and left
@@ -134,12 +145,8 @@ pub(crate) struct Pinned<'g> {
 }
 
 impl levels::Pages for Pinned<'_> {
-    fn prefetch(&self, word: u64, refs: bool) {
-        match Reference::from_word(word) {
-            Some(Reference::Slot(id)) if refs => self.graph.slots.prefetch_companion(id),
-            Some(Reference::Slot(id)) => self.graph.slots.prefetch(id),
-            _ => {}
-        }
+    fn hint(&self, word: u64, hint: Hint) {
+        self.graph.hint(word, hint);
     }
 
     fn page(&self, word: u64) -> Option<Page<'_>> {
@@ -281,15 +288,13 @@ impl Arena for Committing<'_> {
                 id
             }
         };
-        self.graph.slots.set_companion(id, &loaded.refs);
+        self.graph.slots.set_companion(id, &loaded.refs, self.guard);
         let page = self.block(id).ok_or(Error::Internal("a page went while it was being loaded"))?;
         Ok((Reference::Slot(id).word(), page))
     }
 
-    fn prefetch(&self, word: u64) {
-        if let Some(Reference::Slot(id)) = Reference::from_word(word) {
-            self.graph.slots.prefetch(id);
-        }
+    fn hint(&self, word: u64, hint: Hint) {
+        self.graph.hint(word, hint);
     }
 
     fn insert(&self, page: &[u8]) -> u64 {

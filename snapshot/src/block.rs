@@ -1,8 +1,7 @@
-//! A block: one allocation with its length in front, behind a thin pointer.
+//! A block: a cell of the pool with its length in front, behind a thin pointer.
 //!
-//! Safety. A [`Block`] owns its allocation: it is made by [`Block::new`] with every element written before the
-//! pointer leaves the function, never written again, and freed by `Drop` with the layout that its own header
-//! yields. [`Block::into_raw`] gives the ownership to a slot's atomic pointer; [`Block::from_raw`] takes it back and
+//! Safety. A [`Block`] owns its cell: it is made by [`Block::new`] with every element written before the
+//! pointer leaves the function, never written again, and given back by `Drop`. [`Block::into_raw`] gives the ownership to a slot's atomic pointer; [`Block::from_raw`] takes it back and
 //! must be called once for each `into_raw`, which holds because only the thread whose exchange or swap took the pointer out of the
 //! slot calls it (or the table's `Drop`, which has the table to itself).
 //!
@@ -14,12 +13,14 @@
     reason = "a thin pointer to a run-time sized allocation is not expressible without it"
 )]
 
-use std::alloc::{Layout, alloc, handle_alloc_error};
+use std::alloc::{Layout, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::slice;
 
 use crate::epoch::Guard;
+#[cfg(not(any(loom, miri)))]
+use crate::pool;
 
 /// What stands before the elements.
 #[repr(C)]
@@ -49,6 +50,8 @@ fn layout<E>(len: usize) -> Option<(Layout, usize)> {
 
 /// Where the elements start.
 const fn offset<E>() -> usize {
+    #[cfg(not(any(loom, miri)))]
+    const { assert!(align_of::<Header<E>>() <= pool::ALIGN) };
     // `Header` is aligned for `E`, so its size is the offset that `layout` computes.
     size_of::<Header<E>>()
 }
@@ -61,10 +64,8 @@ impl<E: Copy> Block<E> {
             handle_alloc_error(Layout::new::<Header<E>>());
         };
         debug_assert_eq!(at, offset::<E>());
-        // SAFETY: the layout is at least the header and so not empty.
-        let raw = unsafe { alloc(layout) };
-        let Some(header) = NonNull::new(raw.cast::<Header<E>>()) else { handle_alloc_error(layout) };
-        // SAFETY: the allocation has room for the header and, at `at`, for all elements; it is fresh, so the
+        let header = allocate(layout).cast::<Header<E>>();
+        // SAFETY: the cell has room for the header and, at `at`, for all elements; it is fresh, so the
         // source does not overlap it.
         unsafe {
             header.write(Header {
@@ -98,12 +99,34 @@ impl<E> Block<E> {
         Some(Self { header: NonNull::new(raw)?, owns: PhantomData })
     }
 
-    /// Bytes that its elements take.
-    pub(crate) fn bytes(&self) -> usize {
-        // SAFETY: an owned block's header is initialised and never written again.
-        let len = unsafe { self.header.as_ref() }.len;
-        len * size_of::<E>()
+    /// Memory that it takes, in bytes. Does not touch it.
+    #[cfg(not(any(loom, miri)))]
+    pub(crate) fn footprint(&self) -> usize {
+        // SAFETY: the cell is not given back before this block is dropped.
+        unsafe { pool::footprint(self.header.cast()) }
     }
+
+    /// Memory that it takes, in bytes.
+    #[cfg(any(loom, miri))]
+    pub(crate) fn footprint(&self) -> usize {
+        // SAFETY: an owned block's header is initialised and never written again.
+        layout::<E>(unsafe { self.header.as_ref() }.len).map_or(0, |(layout, _)| layout.size())
+    }
+}
+
+/// Memory for `layout`. Aborts where there is none.
+#[cfg(not(any(loom, miri)))]
+fn allocate(layout: Layout) -> NonNull<u8> {
+    debug_assert!(layout.align() <= pool::ALIGN);
+    pool::allocate(layout.size())
+}
+
+/// The same where every access is watched: from the system.
+#[cfg(any(loom, miri))]
+fn allocate(layout: Layout) -> NonNull<u8> {
+    // SAFETY: the layout is at least the header and so not empty.
+    let raw = unsafe { std::alloc::alloc(layout) };
+    NonNull::new(raw).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
 /// The elements of a block that was loaded from a slot.
@@ -123,20 +146,27 @@ pub(crate) unsafe fn view<E>(raw: *const Header<E>, _guard: &Guard) -> &[E] {
     }
 }
 
-/// Asks for the first `bytes` of a block. Nothing is read: any address will do, also of a block that is gone.
+/// Asks for memory. Nothing is read: any address will do, also of a block that is gone.
 #[inline]
-pub(crate) fn prefetch<E>(raw: *const Header<E>, bytes: usize) {
+pub(crate) fn prefetch(start: *const u8, bytes: usize) {
     #[cfg(all(target_arch = "x86_64", not(loom)))]
     for line in (0..bytes).step_by(64) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
         // SAFETY: every x86-64 processor has the instruction, and it faults on no address.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(raw.cast::<i8>().wrapping_add(line)) };
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(line)) };
     }
     #[cfg(not(all(target_arch = "x86_64", not(loom))))]
-    let _ = (raw, bytes);
+    let _ = (start, bytes);
 }
 
 impl<E> Drop for Block<E> {
+    #[cfg(not(any(loom, miri)))]
+    fn drop(&mut self) {
+        // SAFETY: the cell is from `allocate`, and nobody else owns it.
+        unsafe { pool::release(self.header.cast()) };
+    }
+
+    #[cfg(any(loom, miri))]
     fn drop(&mut self) {
         // SAFETY: an owned block's header is initialised.
         let len = unsafe { self.header.as_ref() }.len;
@@ -166,7 +196,7 @@ mod tests {
     fn round_trip<E: Copy + PartialEq + std::fmt::Debug + Send + Sync>(elements: &[E]) {
         let guard = crate::epoch::pin();
         let block = Block::new(elements);
-        assert_eq!(block.bytes(), size_of_val(elements));
+        assert!(block.footprint() >= size_of_val(elements) && block.footprint() < size_of_val(elements) * 2 + 128);
         let raw = block.into_raw();
         // SAFETY: made just above and not yet freed.
         assert_eq!(unsafe { view(raw, &guard) }, elements);

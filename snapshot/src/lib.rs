@@ -60,6 +60,8 @@ mod chunks;
 mod epoch;
 mod error;
 mod handoff;
+#[cfg(not(any(loom, miri)))]
+mod pool;
 mod lease;
 mod life;
 mod publish;

@@ -255,7 +255,7 @@ fn what_is_put_into_a_slot_that_retires_does_not_reach_its_next_use() {
         },
         |one| {
             one.slots.fill(one.id, &[1, 1]);
-            one.slots.set_companion(one.id, &[1, 1]);
+            one.slots.set_companion(one.id, &[1, 1], &pin());
             one.slots.set_locator(one.id, 5);
         },
         |one| {
@@ -297,9 +297,9 @@ fn of_two_companions_one_wins_and_is_seen_whole() {
         let one = Arc::new(Attached::new());
         let other = {
             let one = Arc::clone(&one);
-            thread::spawn(move || one.slots.set_companion(one.id, &[5, 5]))
+            thread::spawn(move || one.slots.set_companion(one.id, &[5, 5], &pin()))
         };
-        let mine = one.slots.set_companion(one.id, &[6, 6]);
+        let mine = one.slots.set_companion(one.id, &[6, 6], &pin());
         let seen = one.read();
         assert_ne!(mine, other.join().unwrap(), "exactly one");
         assert_eq!(seen, Some(if mine { 6 } else { 5 }));
@@ -312,7 +312,7 @@ fn a_companion_is_seen_whole_and_not_freed_under_a_guard() {
         5,
         Attached::new,
         |one| {
-            one.slots.set_companion(one.id, &[7, 7]);
+            one.slots.set_companion(one.id, &[7, 7], &pin());
             one.slots.retire(one.id);
             one.slots.reclaim();
         },

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use bristlecone_delta::Stamp;
 use bristlecone_snapshot::pin;
 use bristlecone_trie::update::{self, UpdateError};
-use bristlecone_trie::{B256, Op, Page};
+use bristlecone_trie::{B256, Hint, Op, Page};
 
 use super::{Core, Dead, add, lock};
 use crate::batch::Prepared;
@@ -172,8 +172,8 @@ impl update::Arena for Mapped<'_, '_> {
         self.0.open(word, parent).map_err(Failure::Other)
     }
 
-    fn prefetch(&self, word: u64) {
-        self.0.prefetch(word);
+    fn hint(&self, word: u64, hint: Hint) {
+        self.0.hint(word, hint);
     }
 
     fn insert(&self, page: &[u8]) -> u64 {

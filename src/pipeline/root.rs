@@ -158,7 +158,7 @@ pub(crate) fn compute(core: &Core, state: &VersionState, workspace: &mut Workspa
             let Some(Reference::Slot(id)) = Reference::from_word(word) else {
                 return Err(Error::Internal("a hashed page is in no slot"));
             };
-            core.graph.slots.set_companion(id, refs);
+            core.graph.slots.set_companion(id, refs, &guard);
         }
         let _ = space.hash.set(hashed.root);
         roots.push(hashed.root);

@@ -13,6 +13,7 @@ mod carry;
 mod jobs;
 mod walk;
 
+use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
@@ -23,6 +24,7 @@ use self::carry::Carry;
 use self::jobs::{Jobs, Value};
 use self::walk::{Sheet, Span, Stacks};
 use crate::account::Account;
+use crate::hint::{Hint, PAGE_AHEAD, PLACE_AHEAD, REFS_AHEAD, SOURCE_AHEAD};
 use crate::page::{Item, Page, Shape};
 use crate::scheme::{LeafValue, NodeRef, Scheme};
 use crate::structure::path_of;
@@ -43,9 +45,9 @@ pub trait Pages {
     /// carried from older pages wherever possible.
     fn top(&self, reference: u64) -> Option<NodeRef>;
 
-    /// Says that the page, or where `refs` its references, will be asked for soon. A hint: memory can be fetched meanwhile.
-    fn prefetch(&self, reference: u64, refs: bool) {
-        let _ = (reference, refs);
+    /// Says what will be asked for soon: memory can be fetched meanwhile.
+    fn hint(&self, reference: u64, hint: Hint) {
+        let _ = (reference, hint);
     }
 }
 
@@ -98,10 +100,9 @@ pub fn hash<S: Scheme>(
     if let Some(refs) = pages.refs(reference) {
         return Ok(done(refs.last().and_then(NodeRef::as_hash).unwrap_or(S::empty_root())));
     }
-    let page = pages.page(reference).ok_or(HashError::MissingPage(reference))?;
-    run.page::<S>(reference, page, true)?;
+    run.trie::<S>(reference)?;
     workspace.jobs.run::<S>();
-    // The root page is the last one, and the root its last reference.
+    // The root page comes last, for all others are below it, and the root is its last reference.
     let root = workspace.pages().last().and_then(|(_, refs)| refs.last()).and_then(NodeRef::as_hash);
     let (nodes, bytes) = (workspace.jobs.nodes, workspace.jobs.total_bytes());
     Ok(Hashed { root: root.unwrap_or(S::empty_root()), nodes, bytes })
@@ -146,6 +147,24 @@ pub fn refs_of<S: Scheme>(
 }
 
 const UNKNOWN: NodeRef = NodeRef::UNKNOWN;
+
+/// A page on the list of those to be hashed.
+#[derive(Clone, Copy)]
+struct Listed {
+    reference: u64,
+    /// What its parent names it by.
+    known: Option<Value>,
+}
+
+/// A page with child pages, which waits for them.
+struct Inner<'p> {
+    at: usize,
+    page: Page<'p>,
+    carry: Carry<'p>,
+    /// Where its children begin in the list, and which entries they are.
+    first: usize,
+    children: Vec<u16>,
+}
 
 /// A page that has its references, or will.
 struct Work {
@@ -200,40 +219,83 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
         Self { pages, shape, workspace }
     }
 
-    /// Encodes what is to be hashed of a page and of those below it, which come first.
-    fn page<S: Scheme>(&mut self, reference: u64, page: Page<'p>, is_root: bool) -> Result<Value, HashError> {
-        let carry = Carry::new(self.pages, page);
-        let children = if page.is_inner() { self.children::<S>(page, &carry)? } else { Vec::new() };
-        self.sheet::<S>(reference, page, carry, &children, is_root)
+    /// Encodes what is to be hashed of the root page and of those below it.
+    ///
+    /// From the root down the pages are listed that have no references; those without child pages are encoded as they
+    /// come, the others once the list is complete, the last first, so that what is below a page is known before it.
+    fn trie<S: Scheme>(&mut self, root: u64) -> Result<(), HashError> {
+        let mut list = vec![Listed { reference: root, known: None }];
+        let mut inner = Vec::new();
+        let mut at = 0;
+        while at < list.len() {
+            self.hint_ahead(&list, at);
+            let Some(Listed { reference, known: None }) = list.get(at).copied() else {
+                at += 1;
+                continue;
+            };
+            let Some(page) = self.pages.page(reference) else {
+                let node = self.pages.top(reference).filter(|_| at > 0);
+                self.know(&mut list, at, Value::Known(node.ok_or(HashError::MissingPage(reference))?));
+                at += 1;
+                continue;
+            };
+            let carry = Carry::new(self.pages, page);
+            if page.is_inner() {
+                let first = list.len();
+                let children = self.children(page, &carry, &mut list);
+                inner.push(Inner { at, page, carry, first, children });
+            } else {
+                let value = self.sheet::<S>(reference, page, carry, &[], at == 0)?;
+                self.know(&mut list, at, value);
+            }
+            at += 1;
+        }
+        for Inner { at, page, carry, first, children } in inner.into_iter().rev() {
+            let known = list.get(first..).unwrap_or_default().iter().filter_map(|listed| listed.known);
+            let children: Vec<(u16, Value)> = children.into_iter().zip(known).collect();
+            let Some(Listed { reference, .. }) = list.get(at).copied() else { continue };
+            let value = self.sheet::<S>(reference, page, carry, &children, at == 0)?;
+            self.know(&mut list, at, value);
+        }
+        Ok(())
     }
 
-    /// The child pages of `page` that are not carried.
-    fn children<S: Scheme>(&mut self, page: Page<'p>, carry: &Carry<'p>) -> Result<Vec<(u16, Value)>, HashError> {
-        let mut changed = Vec::new();
+    fn know(&self, list: &mut [Listed], at: usize, value: Value) {
+        if let Some(listed) = list.get_mut(at) {
+            listed.known = Some(value);
+        }
+    }
+
+    /// Lists the child pages of `page` that are not carried; says which entries they are.
+    fn children(&self, page: Page<'p>, carry: &Carry<'p>, list: &mut Vec<Listed>) -> Vec<u16> {
+        let mut entries = Vec::new();
         for index in (0..page.len()).filter(|index| !carry.keeps(*index)) {
             if let Item::Child { reference } = page.entry(index).item
                 && carry.entry(index, None).is_none()
             {
-                self.pages.prefetch(reference, false);
-                changed.push((index as u16, reference));
+                let known = self.pages.refs(reference).and_then(|refs| refs.last()).copied();
+                list.push(Listed { reference, known: known.map(Value::Known) });
+                entries.push(index as u16);
             }
         }
-        for (_, reference) in &changed {
-            if let Some(source) = self.pages.page(*reference).and_then(|page| page.sources().next()) {
-                self.pages.prefetch(source, true);
-            }
+        entries
+    }
+
+    fn hint_ahead(&self, list: &[Listed], at: usize) {
+        let ahead = |steps: usize| list.get(at + steps).map(|listed| listed.reference);
+        let source = |reference| self.pages.page(reference).and_then(|page| page.sources().next());
+        if let Some(reference) = ahead(PLACE_AHEAD) {
+            self.pages.hint(reference, Hint::Place);
         }
-        let value = |(index, reference): (u16, u64)| {
-            if let Some(node) = self.pages.refs(reference).and_then(|refs| refs.last()) {
-                return Ok((index, Value::Known(*node)));
-            }
-            if let Some(child) = self.pages.page(reference) {
-                return Ok((index, self.page::<S>(reference, child, false)?));
-            }
-            let node = self.pages.top(reference).ok_or(HashError::MissingPage(reference))?;
-            Ok((index, Value::Known(node)))
-        };
-        changed.into_iter().map(value).collect()
+        if let Some(reference) = ahead(PAGE_AHEAD) {
+            self.pages.hint(reference, Hint::Page);
+        }
+        if let Some(source) = ahead(SOURCE_AHEAD).and_then(source) {
+            self.pages.hint(source, Hint::Place);
+        }
+        if let Some(source) = ahead(REFS_AHEAD).and_then(source) {
+            self.pages.hint(source, Hint::Refs);
+        }
     }
 
     /// Encodes what is to be hashed of one page.
@@ -248,8 +310,10 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
         let Workspace { works, jobs, stacks } = &mut *self.workspace;
         let base = jobs.refs.len();
         jobs.refs.extend_from_slice(carry.refs());
-        // A branch has two children at least.
-        jobs.refs.resize(base + 2 * page.len(), UNKNOWN);
+        if jobs.refs.len() == base {
+            // A branch has two children at least.
+            jobs.refs.resize(base + 2 * page.len(), UNKNOWN);
+        }
         let mut sheet = Sheet { page, shape: self.shape, carry, children, base, branches: 0 };
         let mut value = Value::Known(NodeRef::hash(S::empty_root()));
         if !page.is_empty() {

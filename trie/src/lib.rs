@@ -9,6 +9,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod account;
+mod hint;
 pub mod levels;
 pub mod op;
 pub mod page;
@@ -21,6 +22,7 @@ pub mod update;
 
 pub use account::Account;
 pub use alloy_primitives::{B256, U256};
+pub use hint::Hint;
 pub use op::{Body, Change, Op};
 pub use page::{Entry, Find, Item, Page, PageBuilder, Shape};
 pub use partial::{Partial, PartialError};

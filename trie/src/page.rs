@@ -64,6 +64,8 @@ mod flag {
     pub(super) const INNER: u8 = 4;
     /// It has entries that are accounts, or lie below one.
     pub(super) const ACCOUNTS: u8 = 8;
+    /// It has keys that end where others go on.
+    pub(super) const PREFIXES: u8 = 16;
 }
 
 /// Whether keys are flat, or accounts that own storage. Independent of the scheme.
@@ -293,6 +295,16 @@ impl<'a> Page<'a> {
         self.has(flag::INNER)
     }
 
+    /// Whether some entry is an account, or lies below one.
+    pub(crate) fn has_accounts(&self) -> bool {
+        self.has(flag::ACCOUNTS)
+    }
+
+    /// Whether the path of some key is a prefix of others.
+    pub(crate) fn has_prefixes(&self) -> bool {
+        self.has(flag::PREFIXES)
+    }
+
     /// Where the trailer begins.
     fn trailer(&self) -> usize {
         u32_at(self.bytes, 16) as usize
@@ -337,6 +349,13 @@ impl<'a> Page<'a> {
     #[inline]
     fn print_at(&self, index: usize) -> u16 {
         u16_at(self.bytes, HEADER + index * 2)
+    }
+
+    /// Nibble `depth` of the path of entry `index`, if its print has it.
+    #[inline]
+    pub(crate) fn printed_nibble(&self, index: usize, depth: usize) -> Option<u8> {
+        let place = depth.checked_sub(self.depth()).filter(|place| *place < 4 && !self.has_accounts())?;
+        Some((self.print_at(index) >> (12 - 4 * place) & 0xf) as u8)
     }
 
     /// Where the arrays after the prints and the entries begin.

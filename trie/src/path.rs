@@ -87,7 +87,15 @@ impl<'a> Path<'a> {
         match self.bytes.get(self.start / 2..self.end / 2) {
             // The path of a leaf always ends with a whole byte, so its pairs are the key's own bytes.
             Some(bytes) if self.start.is_multiple_of(2) => out.extend_from_slice(bytes),
-            _ => out.extend((0..self.len() / 2).map(|pair| self.at(pair * 2) << 4 | self.at(pair * 2 + 1))),
+            // Each byte is the low half of one and the high half of the next.
+            _ => {
+                let bytes = self.bytes.get(self.start / 2..=(self.start + self.len() / 2 * 2) / 2);
+                let pairs = bytes.unwrap_or_default().windows(2).take(self.len() / 2);
+                out.extend(pairs.map(|pair| match pair {
+                    [high, low] => high << 4 | low >> 4,
+                    _ => 0,
+                }));
+            }
         }
     }
 

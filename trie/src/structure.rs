@@ -137,7 +137,11 @@ pub(crate) fn path_of<'a>(page: Page<'a>, index: usize, from: usize, to: usize) 
 }
 
 /// Nibble `depth` of the path of entry `index`.
+#[inline]
 pub(crate) fn nibble_of(page: Page<'_>, index: usize, depth: usize) -> u8 {
+    if let Some(nibble) = page.printed_nibble(index, depth) {
+        return nibble;
+    }
     let entry = page.head(index);
     path::nibble(entry.tail, depth - tail_start(page, &entry).min(depth))
 }

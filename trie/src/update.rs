@@ -21,6 +21,7 @@ use alloc::vec::Vec;
 
 use thiserror::Error;
 
+use crate::hint::Hint;
 use crate::op::Op;
 use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Edit, Entry, Item, Page, PageBuilder, Shape};
 use crate::partial::{Shown, What};
@@ -50,9 +51,9 @@ pub trait Arena {
     /// The page cannot be loaded.
     fn open(&self, reference: u64, parent: Option<(u64, usize)>) -> Result<(u64, Page<'_>), Self::Error>;
 
-    /// Says that the page that `reference` names will be opened soon. A hint: memory can be fetched meanwhile.
-    fn prefetch(&self, reference: u64) {
-        let _ = reference;
+    /// Says what will be opened soon: memory can be fetched meanwhile.
+    fn hint(&self, reference: u64, hint: Hint) {
+        let _ = (reference, hint);
     }
 
     /// Keeps a new page and names it.
@@ -229,6 +230,7 @@ impl<'a> Piece<'a> {
 }
 
 /// What became of a child page.
+#[derive(Clone)]
 enum Outcome<'a> {
     /// Nothing changed.
     Same,
@@ -295,10 +297,21 @@ impl<'a, A: Arena> Walk<'a, A> {
         let (word, page) = self.arena.open(reference, Some(parent))?;
         let key = self.ops.get(range.start).map_or(&[][..], |op| op.key);
         let rewritten = self.rewrite(word, page, range)?;
+        Ok(self.outcome(reference, page, key, rewritten))
+    }
+
+    /// What became of `page`, which `reference` names; `key` is any key below it.
+    fn outcome(
+        &mut self,
+        reference: u64,
+        page: Page<'a>,
+        key: &[u8],
+        rewritten: Rewritten<'a>,
+    ) -> Outcome<'a> {
         if !matches!(rewritten, Rewritten::Same) {
             self.arena.superseded(reference);
         }
-        Ok(match rewritten {
+        match rewritten {
             Rewritten::Same => Outcome::Same,
             Rewritten::Page(reference) => Outcome::Page(reference),
             Rewritten::Pieces(Merged { mut pieces, reshape: false }) => {
@@ -308,7 +321,7 @@ impl<'a, A: Arena> Walk<'a, A> {
                 Outcome::Page(reference)
             }
             Rewritten::Pieces(Merged { pieces, reshape: true }) => self.assemble(pieces, key, page.depth()),
-        })
+        }
     }
 
     /// Applies the operations of `range` to `page`, which `word` names: directly where its form stays as it is, which is nearly

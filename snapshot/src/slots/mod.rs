@@ -32,7 +32,7 @@ use std::sync::atomic::{
 };
 
 use crate::Error;
-use crate::block::{self, Block, Header};
+use crate::block::{self, Block, Header, prefetch};
 use crate::chunks::{Chunks, Zeroed};
 use crate::epoch::{Guard, pin};
 use crate::handoff::{Handoff, Node};
@@ -66,11 +66,11 @@ pub struct SlotStats {
     pub slots: u64,
     /// Slots with a block in memory.
     pub blocks: u64,
-    /// Bytes of those blocks' elements, without what the allocator adds. Blocks that wait to be freed do not count.
+    /// Memory that those blocks take, in bytes. Blocks that wait to be freed do not count.
     pub block_bytes: u64,
     /// Slots with a companion.
     pub companions: u64,
-    /// Bytes of those companions' elements, counted likewise.
+    /// Memory that those companions take, counted likewise.
     pub companion_bytes: u64,
     /// Blocks and companions taken out of their slots and not yet freed, counted in slots.
     pub pending: u64,
@@ -200,8 +200,9 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
         // Both with release: outdated readers who see them must see the moved generation.
         slot.locator.store(locator, Release);
         if let Some(elements) = block {
-            self.count_block(size_of_val(elements), 1);
-            slot.block.store(Block::new(elements).into_raw(), Release);
+            let block = Block::new(elements);
+            self.count_block(block.footprint(), 1);
+            slot.block.store(block.into_raw(), Release);
         }
         slot.generation.store(generation, Release);
         self.counters.local().slots.fetch_add(1, Relaxed);
@@ -248,30 +249,39 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
 
     /// Attaches a copy of `companion`. The first wins; false where there is one or the slot is gone. Costs an allocation
     /// and the copy.
-    pub fn set_companion(&self, id: SlotId, companion: &[C]) -> bool {
-        let guard = pin();
+    pub fn set_companion(&self, id: SlotId, companion: &[C], guard: &Guard) -> bool {
         let Some(slot) = self.slot(id) else { return false };
-        let raw = Block::new(companion).into_raw();
+        let companion = Block::new(companion);
+        let footprint = companion.footprint();
+        let raw = companion.into_raw();
         if slot.companion.compare_exchange(ptr::null_mut(), raw, AcqRel, Acquire).is_err() {
             // SAFETY: from `into_raw` just above, and not published.
             drop(unsafe { Block::from_raw(raw) });
             return false;
         }
-        self.count_companion(size_of_val(companion), 1);
+        self.count_companion(footprint, 1);
         if slot.generation.load(Acquire) == id.generation() {
             return true;
         }
         let companion = self.take_companion(slot);
-        self.defer(vec![Remains { block: None, companion, index: None }], &guard);
+        self.defer(vec![Remains { block: None, companion, index: None }], guard);
         false
     }
 
-    /// Has the block of `id` fetched towards the processor, while the caller does something else: its first
-    /// [`PREFETCH_BYTES`](Self::PREFETCH_BYTES). A hint without an answer.
+    /// Has the slot of `id` fetched towards the processor, while the caller does something else. A hint without an answer, to be given
+    /// some time before one of the next two, which read the slot.
+    #[inline]
+    pub fn prefetch_slot(&self, id: SlotId) {
+        if let Some(slot) = self.table.get(id.index()) {
+            prefetch(ptr::from_ref(slot).cast(), size_of::<Slot<E, C>>());
+        }
+    }
+
+    /// The same for its block: its first [`PREFETCH_BYTES`](Self::PREFETCH_BYTES).
     #[inline]
     pub fn prefetch(&self, id: SlotId) {
         if let Some(slot) = self.table.get(id.index()) {
-            block::prefetch(slot.block.load(Relaxed), Self::PREFETCH_BYTES);
+            prefetch(slot.block.load(Relaxed).cast(), Self::PREFETCH_BYTES);
         }
     }
 
@@ -279,7 +289,7 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
     #[inline]
     pub fn prefetch_companion(&self, id: SlotId) {
         if let Some(slot) = self.table.get(id.index()) {
-            block::prefetch(slot.companion.load(Relaxed), Self::PREFETCH_BYTES);
+            prefetch(slot.companion.load(Relaxed).cast(), Self::PREFETCH_BYTES);
         }
     }
 
@@ -313,13 +323,15 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
         if !slot.block.load(Relaxed).is_null() {
             return false;
         }
-        let raw = Block::new(block).into_raw();
+        let block = Block::new(block);
+        let footprint = block.footprint();
+        let raw = block.into_raw();
         if slot.block.compare_exchange(ptr::null_mut(), raw, AcqRel, Acquire).is_err() {
             // SAFETY: from `into_raw` just above, and not published.
             drop(unsafe { Block::from_raw(raw) });
             return false;
         }
-        self.count_block(size_of_val(block), 1);
+        self.count_block(footprint, 1);
         if slot.generation.load(Acquire) == id.generation() {
             return true;
         }
@@ -448,14 +460,14 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
     fn take_block(&self, slot: &Slot<E, C>) -> Option<Block<E>> {
         // SAFETY: the pointer came from `into_raw`, and the swap gave it to this thread alone.
         let block = unsafe { Block::from_raw(slot.block.swap(ptr::null_mut(), AcqRel)) }?;
-        self.count_block(block.bytes(), -1);
+        self.count_block(block.footprint(), -1);
         Some(block)
     }
 
     fn take_companion(&self, slot: &Slot<E, C>) -> Option<Block<C>> {
         // SAFETY: as in `take_block`.
         let companion = unsafe { Block::from_raw(slot.companion.swap(ptr::null_mut(), AcqRel)) }?;
-        self.count_companion(companion.bytes(), -1);
+        self.count_companion(companion.footprint(), -1);
         Some(companion)
     }
 

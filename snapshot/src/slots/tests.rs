@@ -36,7 +36,7 @@ fn made_up_ids_are_gone_and_can_change_nothing() {
     {
         let id = SlotId::from_word(word).unwrap();
         assert_eq!(slots.get(id, &pin()), Lookup::Gone);
-        assert!(!slots.fill(id, b"y") && !slots.set_companion(id, &[1]) && !slots.set_locator(id, 1));
+        assert!(!slots.fill(id, b"y") && !slots.set_companion(id, &[1], &pin()) && !slots.set_locator(id, 1));
         assert!(!slots.evict(id) && !slots.retire(id));
         assert_eq!((slots.locator(id), slots.companion(id, &pin())), (None, None));
     }
@@ -47,7 +47,7 @@ fn made_up_ids_are_gone_and_can_change_nothing() {
 fn an_evicted_block_is_located_and_can_be_brought_back() {
     let slots = Bytes::new();
     let id = slots.insert(b"page").unwrap();
-    assert!(slots.set_companion(id, &[5]));
+    assert!(slots.set_companion(id, &[5], &pin()));
     assert!(!slots.evict(id), "nowhere else to be found");
     assert!(slots.set_locator(id, 42));
     assert!(slots.evict(id));
@@ -66,8 +66,8 @@ fn an_evicted_block_is_located_and_can_be_brought_back() {
 fn the_first_companion_wins() {
     let slots = Bytes::new();
     let id = slots.insert(b"page").unwrap();
-    assert!(slots.set_companion(id, &[1]));
-    assert!(!slots.set_companion(id, &[2]));
+    assert!(slots.set_companion(id, &[1], &pin()));
+    assert!(!slots.set_companion(id, &[2], &pin()));
     assert_eq!(slots.companion(id, &pin()), Some(&[1][..]));
 }
 
@@ -76,7 +76,7 @@ fn a_retired_id_is_gone_and_its_slot_serves_again_under_another() {
     let slots = Bytes::new();
     let old = slots.insert(b"old").unwrap();
     slots.set_locator(old, 3);
-    slots.set_companion(old, &[4]);
+    slots.set_companion(old, &[4], &pin());
     assert!(slots.retire(old));
     assert!(!slots.retire(old));
     assert_eq!(slots.get(old, &pin()), Lookup::Gone);
@@ -86,7 +86,7 @@ fn a_retired_id_is_gone_and_its_slot_serves_again_under_another() {
     assert_ne!(new, old);
     assert_eq!(slots.get(old, &pin()), Lookup::Gone);
     assert_eq!((slots.locator(old), slots.companion(old, &pin())), (None, None));
-    assert!(!slots.set_locator(old, 8) && !slots.fill(old, b"?") && !slots.set_companion(old, &[9]));
+    assert!(!slots.set_locator(old, 8) && !slots.fill(old, b"?") && !slots.set_companion(old, &[9], &pin()));
     assert!(!slots.retire(old) && !slots.evict(old));
     assert_eq!(slots.get(new, &pin()), Lookup::Block(b"new"));
     assert_eq!((slots.locator(new), slots.companion(new, &pin())), (None, None));
@@ -153,13 +153,14 @@ fn counts_and_bytes_are_those_of_what_is_there() {
     let ids: Vec<_> = (0..300).map(|len| slots.insert(&vec![7; len]).unwrap()).collect();
     let located = slots.insert_with_locator(1).unwrap();
     for id in &ids[..100] {
-        slots.set_companion(*id, &[1, 2]);
+        slots.set_companion(*id, &[1, 2], &pin());
         slots.set_locator(*id, 1);
     }
     let stats = slots.stats();
     assert_eq!((stats.slots, stats.blocks, stats.companions), (301, 300, 100));
-    assert_eq!(stats.block_bytes, 4 * (0..300).sum::<u64>());
-    assert_eq!(stats.companion_bytes, 200);
+    let exact = 4 * (0..300).sum::<u64>();
+    assert!((exact..exact + 300 * 128).contains(&stats.block_bytes), "{stats:?}");
+    assert!((200..100 * 128).contains(&stats.companion_bytes), "{stats:?}");
     assert_eq!(slots.evict_all(ids.iter().copied()), 100);
     let stats = slots.stats();
     assert_eq!((stats.slots, stats.blocks, stats.companions), (301, 200, 0));
@@ -198,7 +199,7 @@ fn readers_racing_retire_evict_and_fill_never_see_anothers_content() {
                         }
                     }
                     let id = slots.insert(&[content; 40]).unwrap();
-                    slots.set_companion(id, &[content; 9]);
+                    slots.set_companion(id, &[content; 9], &pin());
                     // The pair may be read torn: then the readers' second look differs.
                     word.store(0, Release);
                     tag.store(content, Release);
@@ -232,7 +233,7 @@ fn readers_racing_retire_evict_and_fill_never_see_anothers_content() {
                             located.fetch_add(1, Relaxed);
                             if at % 2 == 0 {
                                 slots.fill(id, &[content; 40]);
-                                slots.set_companion(id, &[content; 9]);
+                                slots.set_companion(id, &[content; 9], &pin());
                             }
                         }
                         Lookup::Gone => drop(gone.fetch_add(1, Relaxed)),

@@ -3,6 +3,7 @@
 //!
 //! A page says where its entries came from ([`Page::origin`]); where that page has no references itself, it says the same.
 
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use super::{Pages, Refs};
@@ -18,7 +19,7 @@ pub(super) enum Carry<'p> {
     InPlace {
         refs: &'p Refs,
         /// A bit an entry: it changed.
-        changed: Vec<u8>,
+        changed: Cow<'p, [u8]>,
     },
     /// Entries and branches come from here and there.
     Mapped {
@@ -48,13 +49,13 @@ impl<'p> Carry<'p> {
     /// Follows pages that were changed in place back to one whose references are known.
     fn in_place(pages: &'p impl Pages, page: Page<'p>) -> Option<Self> {
         let (mut source, changed) = page.in_place()?;
-        let mut changed = changed.to_vec();
+        let mut changed = Cow::Borrowed(changed);
         loop {
             if let Some(refs) = pages.refs(source) {
                 return Some(Self::InPlace { refs, changed });
             }
             let (next, more) = pages.page(source)?.in_place()?;
-            changed.iter_mut().zip(more).for_each(|(all, more)| *all |= more);
+            changed.to_mut().iter_mut().zip(more).for_each(|(all, more)| *all |= more);
             source = next;
         }
     }

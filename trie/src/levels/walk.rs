@@ -49,6 +49,13 @@ struct Node {
     end: usize,
 }
 
+/// The end of an entry that was not looked at.
+const LATER: usize = usize::MAX;
+
+/// Where a child's reference is, if not among those of its page: nowhere, or beside them.
+const NO_SLOT: usize = usize::MAX;
+const EXTENDED: usize = usize::MAX - 1;
+
 impl Node {
     /// An entry that is what it was.
     fn same(index: usize, end: usize) -> Self {
@@ -112,7 +119,9 @@ impl Sheet<'_, '_> {
             let from = left.max(right).map_or(span.from, |depth: usize| depth + 1);
             let is_root = span.is_root && left.is_none() && right.is_none();
             // A key that ends where others part is the value of the branch there, and no node.
-            let is_value = right > left && right.is_some_and(|depth| self.ends_at(low, depth));
+            let is_value = self.page.has_prefixes()
+                && right > left
+                && right.is_some_and(|depth| self.ends_at(low, depth));
             let mut node = if is_value {
                 Node::same(low, 0)
             } else {
@@ -148,11 +157,17 @@ impl Sheet<'_, '_> {
 
     /// The first entry after `index` that is not below it.
     fn end_of(&self, index: usize) -> usize {
-        if !self.page.is_plain() && self.page.head(index).is_account() {
+        if self.page.has_accounts() && self.page.head(index).is_account() {
             self.page.account_end(index)
         } else {
             index + 1
         }
+    }
+
+    /// The nibble depth at which the node of an entry branches; of a leaf 0.
+    fn branching(&self, index: usize) -> usize {
+        let head = self.page.head(index);
+        if head.is_child() || head.is_blinded() { head.end } else { 0 }
     }
 
     /// Whether entry `index` is a key that ends at nibble `depth`.
@@ -172,8 +187,8 @@ impl Sheet<'_, '_> {
     ) -> Result<Node, HashError> {
         let index = range.start;
         let slot = self.base + index;
-        if self.page.is_plain() && self.carry.keeps(index) {
-            return Ok(Node::same(index, 0));
+        if self.carry.keeps(index) && !self.page.has_accounts() {
+            return Ok(Node::same(index, if self.page.is_plain() { 0 } else { LATER }));
         }
         let head = self.page.head(index);
         if head.is_child() {
@@ -257,19 +272,39 @@ impl Sheet<'_, '_> {
             jobs.set(slot, carried);
             return node(None, false);
         }
-        let mut refs = [None; 16];
         let mut pending: [Option<Pending>; 16] = [None; 16];
+        let mut slots = [NO_SLOT; 16];
+        let mut extended = [NodeRef::ROOM; 16];
         for child in children {
             let nibble = usize::from(nibble_of(self.page, child.first, open.depth)) % 16;
-            let value = self.over::<S>(child, open.depth + 1, false, jobs);
-            if let (Some(node), Some(waiting)) = (refs.get_mut(nibble), pending.get_mut(nibble)) {
-                *node = Some(value.placeholder());
-                *waiting = value.pending();
+            let end = if child.end == LATER { self.branching(child.first) } else { child.end };
+            let (waiting, slot) = if end > open.depth + 1 {
+                let value = self.over::<S>(child, open.depth + 1, false, jobs);
+                if let Some(room) = extended.get_mut(nibble) {
+                    *room = value.placeholder();
+                }
+                (value.pending(), EXTENDED)
+            } else if child.pending.is_some() {
+                (child.pending, EXTENDED)
+            } else {
+                (None, self.base + child.index)
+            };
+            if let (Some(place), Some(entry)) = (slots.get_mut(nibble), pending.get_mut(nibble)) {
+                (*place, *entry) = (slot, waiting);
             }
         }
         let start = jobs.start();
         let value = branch_value(self.page, open.value);
-        let places = S::encode_branch(&refs, value, &mut jobs.bytes);
+        let Jobs { refs, bytes, .. } = jobs;
+        let mut over = [None; 16];
+        for ((over, slot), extended) in over.iter_mut().zip(slots).zip(&extended) {
+            *over = match slot {
+                NO_SLOT => None,
+                EXTENDED => Some(extended),
+                slot => Some(refs.get(slot).unwrap_or(extended)),
+            };
+        }
+        let places = S::encode_branch_over(&over, value, bytes);
         let below = pending.iter().zip(places).filter_map(|(pending, place)| Some(((*pending)?, place)));
         node(jobs.end::<S>(start, Some(slot), is_root, below).pending(), true)
     }
@@ -280,10 +315,11 @@ impl Sheet<'_, '_> {
             Some(pending) => Value::Pending(pending),
             None => Value::Known(jobs.get(self.base + node.index)),
         };
-        if node.end <= from {
+        let end = if node.end == LATER { self.branching(node.first) } else { node.end };
+        if end <= from {
             return value;
         }
-        let path = path_of(self.page, node.first, from, node.end);
+        let path = path_of(self.page, node.first, from, end);
         let start = jobs.start();
         let place = S::encode_extension(path, &value.placeholder(), &mut jobs.bytes);
         jobs.end::<S>(start, None, is_root, node.pending.map(|pending| (pending, place)).into_iter())

@@ -157,9 +157,16 @@ impl PageBuilder {
     fn close_gap(&mut self, next: &Entry<'_>, gap: Option<u16>) {
         let Some(at) = self.len().checked_sub(1) else { return };
         let gap = gap.unwrap_or_else(|| (self.shared_with(next) - self.depth) as u16);
+        if self.end_of_last() == self.depth + usize::from(gap) {
+            self.flags |= flag::PREFIXES;
+        }
         if let Some(shared) = self.shared.get_mut(at) {
             *shared = gap;
         }
+    }
+
+    fn end_of_last(&self) -> usize {
+        Head::parse(self.entries.get(self.last..).unwrap_or_default(), self.depth).end
     }
 
     /// How many nibbles, from the root of the trie, the last entry shares with `next`.
@@ -215,6 +222,9 @@ impl PageBuilder {
             return;
         }
         self.close_gap(&page.entry(next), splice.gap);
+        if page.has_prefixes() {
+            self.flags |= flag::PREFIXES;
+        }
         let raw = page.raw_range(next, end);
         let (before, after) = (page.end_before(next), self.entries.len());
         self.entries.extend_from_slice(raw);

@@ -174,28 +174,38 @@ impl Blake3 {
         whole: bool,
         out: &mut Vec<u8>,
     ) {
-        let mut hashes = [None; 16];
-        let mut occupied = 0;
-        for (index, (hash, child)) in hashes.iter_mut().zip(children).enumerate() {
-            *hash = child.as_ref().map(child_hash);
-            occupied |= u16::from(child.is_some()) << index;
-        }
-        let opened = opened & occupied;
-        out.push(match value {
-            None => tag::BRANCH,
-            Some(_) if whole => tag::BRANCH_VALUE,
-            Some(_) => tag::BRANCH_DIGEST,
-        });
-        out.extend_from_slice(&occupied.to_le_bytes());
-        out.extend_from_slice(&opened.to_le_bytes());
-        if occupied != 0 {
-            write_cover(Span::WHOLE, &hashes, occupied, opened, out);
-        }
-        match value {
-            Some(value) if whole => out.extend_from_slice(value),
-            Some(value) => out.extend_from_slice(&value_digest(value)),
-            None => {}
-        }
+        open_branch(&children.each_ref().map(Option::as_ref), value, opened, whole, out);
+    }
+}
+
+fn open_branch(
+    children: &[Option<&NodeRef>; 16],
+    value: Option<&[u8]>,
+    opened: u16,
+    whole: bool,
+    out: &mut Vec<u8>,
+) {
+    let mut hashes = [None; 16];
+    let mut occupied = 0;
+    for (index, (hash, child)) in hashes.iter_mut().zip(children).enumerate() {
+        *hash = child.map(child_hash);
+        occupied |= u16::from(child.is_some()) << index;
+    }
+    let opened = opened & occupied;
+    out.push(match value {
+        None => tag::BRANCH,
+        Some(_) if whole => tag::BRANCH_VALUE,
+        Some(_) => tag::BRANCH_DIGEST,
+    });
+    out.extend_from_slice(&occupied.to_le_bytes());
+    out.extend_from_slice(&opened.to_le_bytes());
+    if occupied != 0 {
+        write_cover(Span::WHOLE, &hashes, occupied, opened, out);
+    }
+    match value {
+        Some(value) if whole => out.extend_from_slice(value),
+        Some(value) => out.extend_from_slice(&value_digest(value)),
+        None => {}
     }
 }
 
@@ -318,14 +328,14 @@ impl Scheme for Blake3 {
         out.len() - HASH
     }
 
-    fn encode_branch(
-        children: &[Option<NodeRef>; 16],
+    fn encode_branch_over(
+        children: &[Option<&NodeRef>; 16],
         value: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> [usize; 16] {
         let mut next = out.len() + BRANCH_HEAD;
-        Self::open_branch(children, value, u16::MAX, true, out);
-        children.each_ref().map(|child| {
+        open_branch(children, value, u16::MAX, true, out);
+        children.map(|child| {
             let place = next;
             next += if child.is_some() { HASH } else { 0 };
             place

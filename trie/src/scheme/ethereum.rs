@@ -80,26 +80,40 @@ impl Scheme for Ethereum {
         out.len().saturating_sub(HASH)
     }
 
-    fn encode_branch(
-        children: &[Option<NodeRef>; 16],
+    fn encode_branch_over(
+        children: &[Option<&NodeRef>; 16],
         value: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) -> [usize; 16] {
         let value = value.unwrap_or_default();
         let payload: usize =
-            children.iter().map(|child| child.as_ref().map_or(1, reference_len)).sum::<usize>()
-                + string_len(value);
+            children.iter().map(|child| child.map_or(1, reference_len)).sum::<usize>() + string_len(value);
+        out.reserve(payload + 4);
         write_head(LIST, payload, out);
+        // All children together are at most this long; one copy for all of them.
+        let mut items = [STRING; 16 * (HASH + 1)];
+        let mut len = 0;
         let mut places = [0; 16];
         for (child, place) in children.iter().zip(&mut places) {
-            match child {
-                Some(child) => {
-                    *place = out.len() + 1;
-                    write_reference(child, out);
+            let Some(child) = child else {
+                len += 1;
+                continue;
+            };
+            let room = items.get_mut(len..).unwrap_or_default();
+            if let (Some(hash), Some((head, room))) = (child.hash_bytes(), room.split_first_mut()) {
+                *place = out.len() + len + 1;
+                *head = STRING + HASH as u8;
+                if let Some(room) = room.first_chunk_mut::<HASH>() {
+                    *room = *hash;
                 }
-                None => out.push(STRING),
+                len += HASH + 1;
+            } else {
+                let encoding = child.as_slice();
+                room.iter_mut().zip(encoding).for_each(|(room, byte)| *room = *byte);
+                len += encoding.len();
             }
         }
+        out.extend_from_slice(items.get(..len).unwrap_or_default());
         write_string(value, out);
         places
     }

@@ -21,6 +21,9 @@ impl NodeRef {
     /// No reference yet: equal to no real one.
     pub(crate) const UNKNOWN: Self = Self { len: 0, bytes: [0; 32] };
 
+    /// Room for a hash that is not known yet.
+    pub(crate) const ROOM: Self = Self { len: 32, bytes: [0; 32] };
+
     /// A reference by hash.
     pub fn hash(hash: B256) -> Self {
         Self { len: 32, bytes: hash.0 }
@@ -40,6 +43,12 @@ impl NodeRef {
     /// The hash, unless the node is embedded.
     pub fn as_hash(&self) -> Option<B256> {
         (self.len == 32).then_some(B256::new(self.bytes))
+    }
+
+    /// The hash, where it stands.
+    #[inline]
+    pub(crate) fn hash_bytes(&self) -> Option<&[u8; 32]> {
+        (self.len == 32).then_some(&self.bytes)
     }
 
     /// The encoding of an embedded node, or the 32 bytes of a hash.
@@ -86,11 +95,20 @@ pub trait Scheme: Copy + Send + Sync + 'static {
 
     /// Appends the encoding of a branch; where the hash of each child begins in `out`. `value` is that of a key which ends
     /// here (flat keys of several lengths).
+    fn encode_branch_over(
+        children: &[Option<&NodeRef>; 16],
+        value: Option<&[u8]>,
+        out: &mut Vec<u8>,
+    ) -> [usize; 16];
+
+    /// The same over children that stand together.
     fn encode_branch(
         children: &[Option<NodeRef>; 16],
         value: Option<&[u8]>,
         out: &mut Vec<u8>,
-    ) -> [usize; 16];
+    ) -> [usize; 16] {
+        Self::encode_branch_over(&children.each_ref().map(Option::as_ref), value, out)
+    }
 
     /// The reference of a node that stands in its parent itself; `None` for one that is named by its hash.
     fn embed(encoding: &[u8]) -> Option<NodeRef>;

@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use super::merge::Merge;
 use super::{Arena, LEAF_BYTES, LEAF_ENTRIES, Outcome, Rewritten, Walk};
+use crate::hint::{Hint, PAGE_AHEAD, PLACE_AHEAD};
 use crate::op;
 use crate::page::{Change, Edit, Find, Item, Page, change_in_place};
 
@@ -51,37 +52,89 @@ impl<'a, A: Arena> Walk<'a, A> {
         Some(Rewritten::Page(self.arena.insert(&self.packed)))
     }
 
-    /// Hands the operations of `range` on to the child pages of `page`. `None`, with nothing done, where some are not for
-    /// a child page.
+    /// Hands the operations of `range` on to the pages below `page`. `None`, with nothing done, where some are not for a
+    /// child page.
+    ///
+    /// From `page` down the pages are listed that have operations; those without child pages are changed as they come, the
+    /// others once the list is complete, the last first. So the pages ahead are known, and asked for in time.
     pub(super) fn pass_on(
         &mut self,
         word: u64,
         page: Page<'a>,
         range: Range<usize>,
     ) -> Result<Option<Rewritten<'a>>, A::Error> {
-        let mut groups = Vec::new();
+        let mut list = Vec::new();
+        let Some(top) = self.list_children(word, page, range, &mut list) else { return Ok(None) };
+        let mut inner = Vec::new();
+        let mut at = 0;
+        while let Some(Task { reference, parent, range, .. }) = list.get(at).cloned() {
+            self.hint_ahead(&list, at);
+            let (word, page) = self.arena.open(reference, Some(parent))?;
+            let listed = if page.is_inner() {
+                self.list_children(word, page, range.clone(), &mut list)
+            } else {
+                None
+            };
+            if let Some(parent) = listed {
+                inner.push((at, parent));
+            } else {
+                let key = self.ops.get(range.start).map_or(&[][..], |op| op.key);
+                let rewritten = match page.is_plain().then(|| self.edit(word, page, range.clone())).flatten() {
+                    Some(rewritten) => rewritten,
+                    None => self.merge(word, page, range)?.map_or(Rewritten::Same, Rewritten::Pieces),
+                };
+                let outcome = self.outcome(reference, page, key, rewritten);
+                settle(&mut list, at, outcome);
+            }
+            at += 1;
+        }
+        for (at, parent) in inner.into_iter().rev() {
+            let Some(Task { reference, range, .. }) = list.get(at).cloned() else { continue };
+            let key = self.ops.get(range.start).map_or(&[][..], |op| op.key);
+            let page = parent.page;
+            let rewritten = self.gather(parent, &mut list);
+            let outcome = self.outcome(reference, page, key, rewritten);
+            settle(&mut list, at, outcome);
+        }
+        Ok(Some(self.gather(top, &mut list)))
+    }
+
+    /// Lists the child pages of `page` that the operations of `range` are for. `None`, with nothing listed, where some are
+    /// for none.
+    fn list_children(
+        &self,
+        word: u64,
+        page: Page<'a>,
+        range: Range<usize>,
+        list: &mut Vec<Task<'a>>,
+    ) -> Option<Parent<'a>> {
+        let first = list.len();
         let mut at = range.start;
         while at < range.end {
             let key = self.ops.get(at).map_or(&[][..], |op| op.key);
-            let Find::Into(index) = page.find(key) else { break };
-            let Some((reference, count)) = self.group(page, index, at..range.end) else { break };
-            if page.entry(index).below {
-                break;
-            }
-            self.arena.prefetch(reference);
-            groups.push((index, reference, at..at + count));
+            let group = match page.find(key) {
+                Find::Into(index) if !page.entry(index).below => {
+                    self.group(page, index, at..range.end).map(|(reference, count)| (index, reference, count))
+                }
+                _ => None,
+            };
+            let Some((index, reference, count)) = group else {
+                list.truncate(first);
+                return None;
+            };
+            list.push(Task { reference, parent: (word, index), range: at..at + count, outcome: Outcome::Same });
             at += count;
         }
-        if at < range.end {
-            return Ok(None);
-        }
-        let mut outcomes = Vec::with_capacity(groups.len());
-        for (index, reference, range) in groups {
-            outcomes.push((index, self.page(reference, (word, index), range)?));
-        }
+        Some(Parent { word, page, children: first..list.len() })
+    }
+
+    /// Makes a page of what became of its child pages.
+    fn gather(&mut self, parent: Parent<'a>, list: &mut [Task<'a>]) -> Rewritten<'a> {
+        let Parent { word, page, children } = parent;
+        let children = list.get_mut(children).unwrap_or_default();
         self.changes.clear();
         let mut form_stays = true;
-        for (index, outcome) in &outcomes {
+        for Task { parent: (_, index), outcome, .. } in children.iter() {
             match outcome {
                 Outcome::Same => {}
                 Outcome::Page(reference) => {
@@ -91,13 +144,48 @@ impl<'a, A: Arena> Walk<'a, A> {
             }
         }
         if form_stays && self.changes.is_empty() {
-            return Ok(Some(Rewritten::Same));
+            return Rewritten::Same;
         }
         if form_stays && change_in_place(page, word, self.stamp, &self.changes, &mut self.packed) {
-            return Ok(Some(Rewritten::Page(self.arena.insert(&self.packed))));
+            return Rewritten::Page(self.arena.insert(&self.packed));
         }
         let mut merge = Merge::new(word, page, self.spare.pop().unwrap_or_default());
-        outcomes.into_iter().for_each(|(index, outcome)| merge.settle(index, outcome));
-        Ok(Some(Rewritten::Pieces(merge.finish())))
+        for Task { parent: (_, index), outcome, .. } in children {
+            merge.settle(*index, core::mem::replace(outcome, Outcome::Same));
+        }
+        Rewritten::Pieces(merge.finish())
+    }
+
+    fn hint_ahead(&self, list: &[Task<'a>], at: usize) {
+        for (ahead, hint) in [(PLACE_AHEAD, Hint::Place), (PAGE_AHEAD, Hint::Page)] {
+            if let Some(task) = list.get(at + ahead) {
+                self.arena.hint(task.reference, hint);
+            }
+        }
+    }
+}
+
+/// A page that operations are for.
+#[derive(Clone)]
+struct Task<'a> {
+    reference: u64,
+    /// The page that refers to it, and the entry there.
+    parent: (u64, usize),
+    range: Range<usize>,
+    /// What became of it.
+    outcome: Outcome<'a>,
+}
+
+/// A page whose operations were handed on.
+struct Parent<'a> {
+    word: u64,
+    page: Page<'a>,
+    /// Where its child pages are in the list.
+    children: Range<usize>,
+}
+
+fn settle<'a>(list: &mut [Task<'a>], at: usize, outcome: Outcome<'a>) {
+    if let Some(task) = list.get_mut(at) {
+        task.outcome = outcome;
     }
 }
