@@ -32,7 +32,7 @@ type Key = [u8; 32];
 const LOAD: usize = 20_000;
 const UPDATES: usize = 5_000;
 const INSERTS: usize = 250;
-const COMMITS: usize = 400;
+const COMMITS: usize = 100;
 
 struct Workload {
     keys: Vec<Key>,
