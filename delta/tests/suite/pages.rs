@@ -256,8 +256,9 @@ fn evolve(seed: u64, accounts: bool, depth: usize, size: usize, steps: usize) {
             model.step(&mut rng, &pool, step as u64);
         }
         let (bytes, children) = model.page();
-        let locator =
-            finish(&mut opened, |group| group.put_page(previous, Page::new(&bytes), &children).unwrap());
+        let locator = finish(&mut opened, |group| {
+            group.put_page(previous, Page::new(&bytes), &children).unwrap().newest()
+        });
         let what = format!("seed {seed}, accounts {accounts}, depth {depth}, size {size}, step {step}");
         compare(&opened, locator, &model, &queries, &what);
         previous = Some(locator);
@@ -306,12 +307,14 @@ fn what_did_not_change_is_not_written_and_a_small_change_is_small() {
         model.entries.insert((nibbles(&[key * 16, 1, 2, 3]), false), Kept::Leaf(1, vec![key; 32]));
     }
     let (bytes, _) = model.page();
-    let first = finish(&mut opened, |group| group.put_page(None, Page::new(&bytes), &[]).unwrap());
-    let again = finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap());
+    let first = finish(&mut opened, |group| group.put_page(None, Page::new(&bytes), &[]).unwrap().newest());
+    let again =
+        finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap().newest());
     assert_eq!(first, again);
     model.entries.insert((nibbles(&[32, 1, 2, 3]), false), Kept::Leaf(2, vec![9; 32]));
     let (bytes, _) = model.page();
-    let delta = finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap());
+    let delta =
+        finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap().newest());
     let record = opened.segments.record(delta).unwrap();
     // Kind, flags, depth, the base, a stamp, two counts, one position, one end, one kind, one stamp: and the value.
     assert_eq!(record.len() - 32, 1 + 1 + 2 + 2 + 1 + 2 + 1 + 2 + 1 + 1);
@@ -365,7 +368,7 @@ fn values_of_16_mib_pass_through_a_group_larger_than_memory_holds_of_it() {
     let (bytes, _) = model.page();
     let mut locators = Vec::new();
     finish(&mut opened, |group| {
-        locators.extend((0..3).map(|_| group.put_page(None, Page::new(&bytes), &[]).unwrap()));
+        locators.extend((0..3).map(|_| group.put_page(None, Page::new(&bytes), &[]).unwrap().newest()));
         locators[0]
     });
     let too_long = Model {
