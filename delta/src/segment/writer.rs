@@ -196,6 +196,11 @@ impl GroupWriter<'_> {
         self.writer
     }
 
+    /// Whether a record is of this group.
+    pub(crate) fn has(&self, record: Locator) -> bool {
+        record.segment() == self.segment() && record.record() >= self.first
+    }
+
     /// Takes the buffers for a record in the making; [`keep_scratch`](Self::keep_scratch) gives them back.
     pub(crate) fn scratch(&mut self) -> Scratch {
         std::mem::take(&mut self.scratch)

@@ -298,6 +298,93 @@ fn pages_of_hundreds_of_entries_are_found_and_loaded_as_written() {
     }
 }
 
+/// One page through `steps` records that its chain is known for: compared with the page before, or by its stamps where it keeps
+/// its entries. Every record is the very one that reading the records before it leads to.
+fn follow(seed: u64, accounts: bool, depth: usize, size: usize, steps: u64) -> (usize, usize) {
+    let mut rng = Rng::new(seed);
+    // Each group gets a segment of its own: so the model's children, in segment 1, are of no later group.
+    let options = Options { segment_bytes: 1, max_deltas: rng.below(12) as u32, ..small() };
+    let (sim, twin) = (SimVfs::new(seed), SimVfs::new(seed));
+    let (mut opened, mut read) = (open_in(&sim, &options).unwrap(), open_in(&twin, &options).unwrap());
+    let pool = pool(&mut rng, accounts, depth, size);
+    let mut model = Model { accounts: accounts && depth < 64, depth, entries: BTreeMap::new() };
+    (0..size * 2).for_each(|_| model.step(&mut rng, &pool, 1));
+    let (mut old, mut children) = model.page();
+    let put = |opened: &mut Opened, page: &[u8], previous, children: &[ChildEntry]| {
+        let mut chain = None;
+        finish(opened, |group| {
+            let put = group.put_page(previous, Page::new(page), children).unwrap();
+            chain.insert(put).newest()
+        });
+        chain.unwrap()
+    };
+    let mut chain = put(&mut opened, &old, None, &children);
+    assert_eq!(put(&mut read, &old, None, &children), chain);
+    let (mut updated, mut compared) = (0, 0);
+    for step in 2..steps + 2 {
+        let places: Vec<Place> = model.entries.keys().cloned().collect();
+        if rng.one_in(2) {
+            (0..rng.below(6)).for_each(|_| model.step(&mut rng, &pool, step));
+        } else {
+            // Only new values.
+            for _ in 0..1 + rng.below(4) {
+                match places.get(rng.below(places.len())).and_then(|place| model.entries.get_mut(place)) {
+                    Some(Kept::Leaf(stamp, value) | Kept::Account(stamp, _, value)) => {
+                        (*stamp, *value) = (step, vec![step as u8; rng.below(40)]);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        // A child that changed would be a record of the group, which the model's are not.
+        let before = children.clone();
+        let (bytes, now) = model.page();
+        let kept_places = places.iter().eq(model.entries.keys());
+        if now.iter().any(|child| !before.contains(child)) {
+            let previous = Some(chain.newest());
+            chain = put(&mut opened, &bytes, previous, &now);
+            assert_eq!(put(&mut read, &bytes, previous, &now), chain);
+            (children, old) = (now, bytes);
+            continue;
+        }
+        let mut known = None;
+        let since = Stamp::from_word(step);
+        finish(&mut opened, |group| {
+            let page = Page::new(&bytes);
+            known = match kept_places {
+                true => group.put_updated(&chain, page, since).unwrap(),
+                false => None,
+            };
+            updated += usize::from(known.is_some());
+            if known.is_none() {
+                known = group.put_compared(&chain, Page::new(&old), page, &now).unwrap();
+                compared += usize::from(known.is_some());
+            }
+            let put = || group.put_page(Some(chain.newest()), page, &now).unwrap();
+            known.get_or_insert_with(put).newest()
+        });
+        let known = known.unwrap();
+        let what = format!("seed {seed}, accounts {accounts}, depth {depth}, size {size}, step {step}");
+        assert_eq!(put(&mut read, &bytes, Some(chain.newest()), &now), known, "{what}");
+        let record = |opened: &Opened| opened.segments.record(known.newest()).unwrap().to_vec();
+        assert_eq!(record(&opened), record(&read), "{what}");
+        compare(&opened, known.newest(), &model, &pool, &what);
+        (chain, old, children) = (known, bytes, now);
+    }
+    (updated, compared)
+}
+
+#[test]
+fn a_known_chain_leads_to_the_record_that_reading_does() {
+    let (mut updated, mut compared) = (0, 0);
+    for seed in 0..120 {
+        let accounts = seed % 2 == 0;
+        let counts = follow(seed, accounts, (seed as usize * 5) % 70, 20, 30);
+        (updated, compared) = (updated + counts.0, compared + counts.1);
+    }
+    assert!(updated > 300 && compared > 300, "{updated} by stamps, {compared} compared");
+}
+
 #[test]
 fn what_did_not_change_is_not_written_and_a_small_change_is_small() {
     let sim = SimVfs::new(1);

@@ -18,6 +18,9 @@ use crate::{Error, Result};
 /// So many pages are touched before the first of them is written: enough to overlap, few enough to stay in the cache.
 const WINDOW: usize = 32;
 
+/// So far back it is looked for where a page came from, in advance.
+const ANCESTORS: usize = 3;
+
 /// Bytes that come from memory at a time.
 const LINE: usize = 64;
 
@@ -107,9 +110,9 @@ impl Pages<'_, '_> {
         let Some(Reference::Slot(id)) = Reference::from_word(word) else {
             return Err(Error::Internal("a page to be sealed is in no slot"));
         };
-        let chain = match self.put_changed(id, stem)? {
+        let chain = match self.put_updated(id, stem)? {
             Some(chain) => chain,
-            None => self.put_whole(id, stem)?,
+            None => self.put_with_children(id, stem)?,
         };
         let newest = chain.newest();
         self.chains.set(id, chain);
@@ -117,41 +120,31 @@ impl Pages<'_, '_> {
         Ok(newest)
     }
 
-    /// Writes a page without children by what its chain and its stamps tell, if they tell enough. Straight from the block: no
-    /// file is touched while it is pinned.
-    fn put_changed(&mut self, id: SlotId, stem: Stem) -> Result<Option<Chain>> {
+    /// Writes a page that kept its entries by their stamps, which tell what changed where no key under the stem went and no child
+    /// page is there: what left or came any other way would have changed the number of entries.
+    fn put_updated(&mut self, id: SlotId, stem: Stem) -> Result<Option<Chain>> {
         let heads = stem.heads();
         let first = self.gone.partition_point(|head| head < heads.start());
         if self.gone.get(first).is_some_and(|head| head <= heads.end()) {
             return Ok(None);
         }
+        // Straight from the block: no file is touched while it is pinned.
         let chain = {
             let guard = pin();
             let page = Page::new(self.block(id, &guard)?);
-            if page.entries().next().is_some_and(|entry| entry.is_child()) {
-                return Ok(None);
-            }
             let Some((old, newest)) = self.stored_ancestor(page, &guard) else { return Ok(None) };
             let Some(chain) = self.chains.get(old, newest) else { return Ok(None) };
-            let has_grown = page.len() != chain.len();
-            let old = match self.core.graph.slots.get(old, &guard) {
-                Lookup::Block(bytes) if has_grown => Some(Page::new(bytes)),
-                _ => None,
-            };
-            self.group.put_changed(chain, old, page, self.since)?
+            self.group.put_updated(chain, page, self.since)?
         };
         self.group.spill()?;
         Ok(chain)
     }
 
     /// Writes any page, its children first.
-    fn put_whole(&mut self, id: SlotId, stem: Stem) -> Result<Chain> {
-        // Files are touched below: so the page is copied, and not kept by a pin.
-        let (bytes, below, ancestor) = {
+    fn put_with_children(&mut self, id: SlotId, stem: Stem) -> Result<Chain> {
+        let below = {
             let guard = pin();
-            let bytes = self.block(id, &guard)?.to_vec();
-            let page = Page::new(&bytes);
-            (bytes.clone(), self.below(id, page, stem, &guard)?, self.stored_ancestor(page, &guard))
+            self.below(id, Page::new(self.block(id, &guard)?), stem, &guard)?
         };
         let mut children = Vec::with_capacity(below.len());
         for some in below.chunks(WINDOW) {
@@ -161,7 +154,21 @@ impl Pages<'_, '_> {
                 children.push(ChildEntry { locator, node: child.node });
             }
         }
-        let previous = ancestor.map(|(_, newest)| newest);
+        let (bytes, previous) = {
+            let guard = pin();
+            let bytes = self.block(id, &guard)?;
+            let page = Page::new(bytes);
+            let ancestor = self.stored_ancestor(page, &guard);
+            if let Some((old, newest)) = ancestor
+                && let Some(chain) = self.chains.get(old, newest)
+                && let Lookup::Block(old) = self.core.graph.slots.get(old, &guard)
+                && let Some(chain) = self.group.put_compared(chain, Page::new(old), page, &children)?
+            {
+                return Ok(chain);
+            }
+            // Records are read for it, and no page is kept by a pin that long.
+            (bytes.to_vec(), ancestor.map(|(_, newest)| newest))
+        };
         Ok(self.group.put_page(previous, Page::new(&bytes), &children)?)
     }
 
@@ -210,8 +217,7 @@ impl Pages<'_, '_> {
         let mut at = page;
         loop {
             let mut next = None;
-            for source in at.sources() {
-                let Some(Reference::Slot(id)) = Reference::from_word(source.page) else { continue };
+            for id in origins(at.bytes()) {
                 let stored = slots.locator(id).and_then(Locator::from_word);
                 // Where its chain is known the old page need not be looked at, nor be in memory.
                 if let Some(newest) = stored
@@ -257,14 +263,32 @@ impl Pages<'_, '_> {
         for bytes in &blocks {
             sum ^= bytes.iter().step_by(LINE).fold(0, |sum, byte| sum ^ byte);
         }
-        let sources = blocks.iter().flat_map(|bytes| Page::new(bytes).sources());
-        for source in sources {
-            if let Some(Reference::Slot(id)) = Reference::from_word(source.page) {
-                sum ^= slots.locator(id).is_some() as u8;
-            }
+        // Where they came from: pages of the same run, until one is stored.
+        let mut ids: Vec<SlotId> = blocks.iter().flat_map(|bytes| origins(bytes)).collect();
+        for _ in 0..ANCESTORS {
+            let unsealed = |id: &SlotId| match slots.locator(*id).and_then(Locator::from_word) {
+                Some(newest) => {
+                    sum ^= u8::from(self.chains.get(*id, newest).is_some());
+                    None
+                }
+                None => match slots.get(*id, &guard) {
+                    Lookup::Block(bytes) => Some(bytes),
+                    Lookup::Located(_) | Lookup::Gone => None,
+                },
+            };
+            let olds: Vec<&[u8]> = ids.iter().filter_map(unsealed).collect();
+            ids = olds.iter().flat_map(|bytes| origins(bytes)).collect();
         }
         black_box(sum);
     }
+}
+
+/// The slots that the entries of a page came from.
+fn origins(page: &[u8]) -> impl Iterator<Item = SlotId> + use<'_> {
+    Page::new(page).sources().filter_map(|source| match Reference::from_word(source.page) {
+        Some(Reference::Slot(id)) => Some(id),
+        _ => None,
+    })
 }
 
 #[cfg(test)]
