@@ -144,6 +144,27 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// The parts of a record in the making, and the record. Its memory is used again for the next one.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    /// What is fixed in size, of each item.
+    pub(crate) heads: Vec<u8>,
+    /// Where the items end.
+    pub(crate) ends: Vec<u32>,
+    /// The items.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) record: Vec<u8>,
+}
+
+impl Scratch {
+    pub(crate) fn clear(&mut self) {
+        self.heads.clear();
+        self.ends.clear();
+        self.bytes.clear();
+        self.record.clear();
+    }
+}
+
 /// Appends `value` as LEB128: seven bits a byte, low ones first, the high bit set on all but the last.
 pub(crate) fn put_varint(mut value: u64, out: &mut Vec<u8>) {
     while value >= 0x80 {

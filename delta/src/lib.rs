@@ -24,7 +24,7 @@ pub use error::{Error, Result};
 pub use identity::{Create, Identity};
 pub use ids::{Locator, Stamp};
 pub use log::{Log, LogPosition};
-pub use page::{ChildEntry, Found, Loaded};
+pub use page::{Chain, ChildEntry, Found, Loaded};
 pub use recover::{LoggedBatch, Opened, Options, open};
 pub use seal::{Seal, Sealed, SealedNamespace, SealedVersion};
 pub use segment::{GroupWriter, SegmentEnd, SegmentStats, SegmentWriter, Segments};

@@ -190,7 +190,7 @@ fn states(bytes: &mut Bytes<'_>) {
         let page = builder.finish();
         let log_position = opened.log.as_ref().expect("a log").position();
         let mut group = opened.writer.as_mut().expect("a writer").begin(opened.opening).expect("a group");
-        let locator = group.put_page(previous, Page::new(&page), &[]).expect("a page");
+        let locator = group.put_page(previous, Page::new(&page), &[]).expect("a page").newest();
         let opening = opened.opening;
         let seal = Seal { previous: None, opening, versions: vec![], namespaces: vec![], log_position };
         group.finish(&seal).expect("finished");
@@ -248,7 +248,8 @@ static SEALED: LazyLock<[SimVfs; 2]> = LazyLock::new(|| {
                 let mut group = opened.writer.as_mut().expect("a writer").begin(opening).expect("a group");
                 let child =
                     ChildEntry { locator: Locator::new(1, 0).expect("one"), node: NodeRef::hash(B256::ZERO) };
-                root = Some(group.put_page(root, Page::new(&page(version)), &[child]).expect("a page"));
+                let page = page(version);
+                root = Some(group.put_page(root, Page::new(&page), &[child]).expect("a page").newest());
                 let table = [TableOp { key: b"k", stamp, change: Change::Delete }];
                 let table = Some(group.put_table(&table).expect("a table"));
                 let versions = (version - 1..=version).map(sealed).collect();

@@ -9,7 +9,7 @@
 
 use super::entry::{Place, Stored, meets, print, tail_len, tail_start};
 use crate::Result;
-use crate::codec::{Bad, Reader, at_most, put_varint};
+use crate::codec::{Bad, Reader, Scratch, at_most, put_varint};
 use crate::format::{
     ACCOUNT_KEY_BYTES, BASE_HEAD_BYTES, MAX_KEY_BYTES, MAX_RECORD_BYTES, PRINT_BYTES, entry_kind, page_flag,
     record_kind,
@@ -209,10 +209,16 @@ pub(crate) fn needs_wide(ends: &[u32]) -> bool {
 }
 
 /// A base of `entries`, which are in order, as a record of `segment`.
-pub(crate) fn encode(depth: usize, entries: &[(Place<'_>, Stored<'_>)], segment: u32) -> Result<Vec<u8>> {
+pub(crate) fn encode(
+    depth: usize,
+    entries: &[(Place<'_>, Stored<'_>)],
+    segment: u32,
+    scratch: &mut Scratch,
+) -> Result<()> {
     at_most("a page's entries", entries.len(), usize::from(u16::MAX))?;
     let newest = entries.iter().map(|(_, item)| item.newest()).max().unwrap_or(0);
-    let (mut prints, mut ends, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+    scratch.clear();
+    let Scratch { heads: prints, ends, bytes, record: out } = scratch;
     let mut last_print = 0;
     for (place, item) in entries {
         if !place.below {
@@ -220,22 +226,21 @@ pub(crate) fn encode(depth: usize, entries: &[(Place<'_>, Stored<'_>)], segment:
         }
         prints.extend_from_slice(&last_print.to_le_bytes());
         bytes.push(item.kind() | if place.below { entry_kind::BELOW } else { 0 });
-        put_varint(place.end as u64, &mut bytes);
+        put_varint(place.end as u64, bytes);
         bytes.extend_from_slice(place.tail);
-        item.encode(newest, segment, &mut bytes)?;
+        item.encode(newest, segment, bytes)?;
         at_most("a page", bytes.len(), MAX_RECORD_BYTES)?;
         ends.push(bytes.len() as u32);
     }
-    let wide = needs_wide(&ends);
-    let mut out = Vec::with_capacity(BASE_HEAD_BYTES + prints.len() + ends.len() * 4 + bytes.len());
+    let wide = needs_wide(ends);
     out.push(record_kind::BASE);
     out.push(if wide { page_flag::WIDE_ENDS } else { 0 });
     out.extend_from_slice(&(entries.len() as u16).to_le_bytes());
     out.extend_from_slice(&(depth as u16).to_le_bytes());
     out.extend_from_slice(&newest.to_le_bytes());
     debug_assert_eq!(out.len(), BASE_HEAD_BYTES);
-    out.append(&mut prints);
-    put_ends(&ends, wide, &mut out);
-    out.append(&mut bytes);
-    Ok(out)
+    out.extend_from_slice(prints);
+    put_ends(ends, wide, out);
+    out.extend_from_slice(bytes);
+    Ok(())
 }

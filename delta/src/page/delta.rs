@@ -15,7 +15,7 @@
 
 use super::base::{Base, Located, end_at, needs_wide, put_ends};
 use super::entry::{Place, Stored, meets, tail_len, tail_start};
-use crate::codec::{Bad, Reader, at_most, put_locator, put_varint};
+use crate::codec::{Bad, Reader, Scratch, at_most, put_locator, put_varint};
 use crate::format::{ACCOUNT_KEY_BYTES, MAX_KEY_BYTES, MAX_RECORD_BYTES, entry_kind, page_flag, record_kind};
 use crate::{Locator, Result};
 
@@ -236,6 +236,7 @@ impl<'a> Delta<'a> {
 }
 
 /// An operation at a place that the base does not have.
+#[derive(PartialEq)]
 pub(crate) struct NewPlace<'a> {
     pub(crate) place: Place<'a>,
     /// Where `below`: the account's position in the base, if it is there.
@@ -248,6 +249,8 @@ pub(crate) struct NewPlace<'a> {
 pub(crate) struct Changes<'a> {
     pub(crate) placed: Vec<(usize, Option<Stored<'a>>)>,
     pub(crate) spelled: Vec<NewPlace<'a>>,
+    /// Where the entries of the page are in the base, as a [`Chain`](super::Chain) keeps it; empty where that is as before.
+    pub(crate) positions: Vec<u16>,
 }
 
 impl Changes<'_> {
@@ -262,11 +265,13 @@ impl Changes<'_> {
         base: Locator,
         previous: Locator,
         segment: u32,
-    ) -> Result<Vec<u8>> {
+        scratch: &mut Scratch,
+    ) -> Result<()> {
         let all = || self.placed.iter().map(|(_, item)| item).chain(self.spelled.iter().map(|op| &op.item));
         let newest = all().flatten().map(Stored::newest).max().unwrap_or(0);
         let wide_positions = self.placed.last().is_some_and(|(position, _)| *position > usize::from(u8::MAX));
-        let (mut positions, mut ends, mut bytes) = (Vec::new(), Vec::new(), Vec::new());
+        scratch.clear();
+        let Scratch { heads: positions, ends, bytes, record: out } = scratch;
         let put = |item: &Option<Stored<'_>>, bytes: &mut Vec<u8>, ends: &mut Vec<u32>| {
             if let Some(item) = item {
                 item.encode(newest, segment, bytes)?;
@@ -279,30 +284,30 @@ impl Changes<'_> {
             let low = (*position as u16).to_le_bytes();
             positions.extend_from_slice(if wide_positions { &low } else { low.get(..1).unwrap_or_default() });
             bytes.push(item.as_ref().map_or(entry_kind::REMOVED, Stored::kind));
-            put(item, &mut bytes, &mut ends)?;
+            put(item, bytes, ends)?;
         }
         for op in &self.spelled {
-            op.encode_head(&mut bytes);
-            put(&op.item, &mut bytes, &mut ends)?;
+            op.encode_head(bytes);
+            put(&op.item, bytes, ends)?;
         }
-        let wide_ends = needs_wide(&ends);
+        let wide_ends = needs_wide(ends);
         let flag = |set, flag| if set { flag } else { 0 };
         let flags = flag(wide_ends, page_flag::WIDE_ENDS)
             | flag(wide_positions, page_flag::WIDE_POSITIONS)
             | flag(base == previous, page_flag::FIRST);
-        let mut out = vec![record_kind::DELTA, flags];
+        out.extend_from_slice(&[record_kind::DELTA, flags]);
         out.extend_from_slice(&(depth as u16).to_le_bytes());
-        put_locator(base, segment, &mut out)?;
+        put_locator(base, segment, out)?;
         if base != previous {
-            put_locator(previous, segment, &mut out)?;
+            put_locator(previous, segment, out)?;
         }
-        put_varint(newest, &mut out);
-        put_varint(self.placed.len() as u64, &mut out);
-        put_varint(self.spelled.len() as u64, &mut out);
-        out.append(&mut positions);
-        put_ends(&ends, wide_ends, &mut out);
-        out.append(&mut bytes);
-        Ok(out)
+        put_varint(newest, out);
+        put_varint(self.placed.len() as u64, out);
+        put_varint(self.spelled.len() as u64, out);
+        out.extend_from_slice(positions);
+        put_ends(ends, wide_ends, out);
+        out.extend_from_slice(bytes);
+        Ok(())
     }
 }
 

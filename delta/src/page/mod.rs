@@ -4,12 +4,14 @@
 //! they lie. An older state of a page is an older record: nothing here filters by stamp.
 
 mod base;
+mod chain;
 mod delta;
 mod entry;
 mod read;
 mod write;
 
 use bristlecone_trie::NodeRef;
+pub use chain::Chain;
 
 use crate::{Locator, Stamp};
 

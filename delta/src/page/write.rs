@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 
 use bristlecone_trie::{Item, Page};
 
+use super::chain::{Chain, kept};
 use super::delta::{Changes, NewPlace};
 use super::entry::{Place, Stored, tail_len};
 use super::read::{Slot, State};
@@ -15,7 +16,7 @@ use crate::{Error, GroupWriter, Locator, Result, Stamp};
 impl GroupWriter<'_> {
     /// Writes the state of a page, as a delta on `previous` (the newest record of the same page in an earlier, finished group) or
     /// as a base, and says where. `children` has one item for each child entry of `page`, in order; the references inside
-    /// `page` are not looked at. Where nothing changed, the answer is `previous` and nothing is written.
+    /// `page` are not looked at. Where nothing changed, the newest record is `previous` still and nothing is written.
     ///
     /// # Errors
     /// `Invalid` where `children` does not fit, an entry is blinded or entries are out of order, `TooLarge`, `Corrupt`,
@@ -25,32 +26,101 @@ impl GroupWriter<'_> {
         previous: Option<Locator>,
         page: Page<'_>,
         children: &[ChildEntry],
-    ) -> Result<Locator> {
+    ) -> Result<Chain> {
         let entries = entries(page, children)?;
-        if let Some(previous) = previous {
-            let segments = self.writer().segments().clone();
-            let state = segments.state(previous)?;
-            if state.depth == page.depth() {
-                let changes = diff(&state, &entries);
-                if changes.is_empty() {
-                    return Ok(previous);
-                }
-                if state.deltas < self.writer().max_deltas() as usize {
-                    let delta = changes.encode(page.depth(), state.base, previous, self.segment())?;
-                    // A chain that outweighs its base costs more than it saves.
-                    if state.deltas_size + delta.len() <= state.base_size {
-                        return self.put_record(&delta);
-                    }
-                }
-            }
+        let chain = match previous {
+            Some(previous) => self.put_after(previous, page.depth(), &entries)?,
+            None => None,
+        };
+        let chain = match chain {
+            Some(chain) => chain,
+            None => self.put_base(page.depth(), &entries)?,
+        };
+        self.spill()?;
+        Ok(chain)
+    }
+
+    /// Writes a delta on `previous`, if that is worth it.
+    fn put_after(
+        &mut self,
+        previous: Locator,
+        depth: usize,
+        entries: &[(Place<'_>, Stored<'_>)],
+    ) -> Result<Option<Chain>> {
+        let segments = self.writer().segments().clone();
+        let state = segments.state(previous)?;
+        if state.depth != depth {
+            return Ok(None);
         }
-        let base = base::encode(page.depth(), &entries, self.segment())?;
-        self.put_record(&base)
+        let mut changes = diff(&state, entries);
+        let in_base = state.slots.iter().filter(|slot| slot.position.is_some()).count();
+        let positions = std::mem::take(&mut changes.positions);
+        let has_holes = positions.iter().filter(|position| **position != kept(None)).count() < in_base;
+        let chain = Chain {
+            newest: previous,
+            base: state.base,
+            base_size: state.base_size as u32,
+            deltas: state.deltas as u32,
+            deltas_size: u32::try_from(state.deltas_size).unwrap_or(u32::MAX),
+            depth: depth as u16,
+            len: entries.len() as u16,
+            is_plain: is_plain(entries),
+            has_holes,
+            positions: Chain::packed(positions),
+        };
+        self.put_delta(chain, &changes)
+    }
+
+    /// Writes `changes` as a delta on what `chain` has so far, whose entries are those after it; or says that a base is better.
+    pub(crate) fn put_delta(&mut self, chain: Chain, changes: &Changes<'_>) -> Result<Option<Chain>> {
+        if changes.is_empty() {
+            return Ok(Some(chain));
+        }
+        if chain.deltas >= self.writer().max_deltas() {
+            return Ok(None);
+        }
+        let segment = self.segment();
+        let mut scratch = self.scratch();
+        changes.encode(chain.depth(), chain.base, chain.newest, segment, &mut scratch)?;
+        // A chain that outweighs its base costs more than it saves.
+        let size = scratch.record.len().saturating_add(chain.deltas_size as usize);
+        let newest = match size <= chain.base_size as usize {
+            true => Some(self.push_record(&scratch.record)?),
+            false => None,
+        };
+        self.keep_scratch(scratch);
+        Ok(newest.map(|newest| Chain { newest, deltas: chain.deltas + 1, deltas_size: size as u32, ..chain }))
+    }
+
+    /// Writes a page whole.
+    pub(crate) fn put_base(&mut self, depth: usize, entries: &[(Place<'_>, Stored<'_>)]) -> Result<Chain> {
+        let segment = self.segment();
+        let mut scratch = self.scratch();
+        base::encode(depth, entries, segment, &mut scratch)?;
+        let base = self.push_record(&scratch.record)?;
+        let base_size = scratch.record.len() as u32;
+        self.keep_scratch(scratch);
+        Ok(Chain {
+            newest: base,
+            base,
+            base_size,
+            deltas: 0,
+            deltas_size: 0,
+            depth: depth as u16,
+            len: entries.len() as u16,
+            is_plain: is_plain(entries),
+            has_holes: false,
+            positions: None,
+        })
     }
 }
 
+fn is_plain(entries: &[(Place<'_>, Stored<'_>)]) -> bool {
+    !entries.iter().any(|(place, _)| place.child)
+}
+
 /// The entries of a page as they are stored.
-fn entries<'a>(page: Page<'a>, children: &[ChildEntry]) -> Result<Vec<(Place<'a>, Stored<'a>)>> {
+pub(crate) fn entries<'a>(page: Page<'a>, children: &[ChildEntry]) -> Result<Vec<(Place<'a>, Stored<'a>)>> {
     at_most("a page's depth", page.depth(), MAX_KEY_BYTES * 2)?;
     let mut out: Vec<(Place<'a>, Stored<'a>)> = Vec::with_capacity(page.len());
     let mut children = children.iter();
@@ -101,8 +171,8 @@ fn entries<'a>(page: Page<'a>, children: &[ChildEntry]) -> Result<Vec<(Place<'a>
 }
 
 /// What leads from `state` to `entries`.
-fn diff<'a>(state: &State<'a>, entries: &[(Place<'a>, Stored<'a>)]) -> Changes<'a> {
-    let mut changes = Changes::default();
+pub(crate) fn diff<'a>(state: &State<'a>, entries: &[(Place<'a>, Stored<'a>)]) -> Changes<'a> {
+    let mut changes = Changes { positions: Vec::with_capacity(entries.len()), ..Changes::default() };
     let mut account = Nearest::default();
     let mut slots = state.slots.iter().peekable();
     for (place, item) in entries {
@@ -113,12 +183,14 @@ fn diff<'a>(state: &State<'a>, entries: &[(Place<'a>, Stored<'a>)]) -> Changes<'
         match slots.next_if(|slot| slot.place == *place) {
             Some(slot) => {
                 account.meet(&slot.place, slot.position);
+                changes.positions.push(kept(slot.position));
                 if !slot.item.is_some_and(|before| before.same(item)) {
                     changes.add(slot.position, *place, Some(*item), &account);
                 }
             }
             None => {
                 account.meet(place, None);
+                changes.positions.push(kept(None));
                 changes.add(None, *place, Some(*item), &account);
             }
         }
@@ -138,13 +210,13 @@ fn removed<'a>(slot: &Slot<'a>, account: &Nearest<'a>, changes: &mut Changes<'a>
 
 /// The account that was met last, and its position in the base.
 #[derive(Default)]
-struct Nearest<'a> {
-    tail: &'a [u8],
+pub(crate) struct Nearest<'a> {
+    pub(crate) tail: &'a [u8],
     position: Option<usize>,
 }
 
 impl<'a> Nearest<'a> {
-    fn meet(&mut self, place: &Place<'a>, position: Option<usize>) {
+    pub(crate) fn meet(&mut self, place: &Place<'a>, position: Option<usize>) {
         if place.is_account() {
             *self = Self { tail: place.tail, position };
         }
@@ -152,7 +224,7 @@ impl<'a> Nearest<'a> {
 }
 
 impl<'a> Changes<'a> {
-    fn add(
+    pub(crate) fn add(
         &mut self,
         position: Option<usize>,
         place: Place<'a>,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::header::{GroupHeader, SegmentEnd, SegmentHeader, start_in};
 use super::{Segment, Segments, segment_path};
 use crate::checksum::Domain;
-use crate::codec::at_most;
+use crate::codec::{Scratch, at_most};
 use crate::error::At;
 use crate::format::{
     FIRST_GROUP, GROUP_ALIGN, GROUP_HEADER_BYTES, MAX_RECORD_BYTES, MAX_SEGMENT, STORE_ID_BYTES,
@@ -15,8 +15,12 @@ use crate::format::{
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 use crate::{Error, Locator, Result};
 
-/// A group that has grown by so many bytes hands them to the file system instead of holding them.
-const CHUNK_BYTES: usize = 4 << 20;
+/// A group that has grown by so many bytes hands them to the file system instead of holding them. So few that they are in
+/// the processor's cache still when they are copied.
+const CHUNK_BYTES: usize = 512 << 10;
+
+/// Buffers that grew larger than this, for a large value, are not kept for the next group.
+const KEPT_BYTES: usize = 4 << 20;
 
 /// Records of a segment stay below this number, so that a group that has begun has room for as many again.
 const FULL_RECORDS: u32 = 1 << 31;
@@ -42,11 +46,20 @@ pub struct SegmentWriter {
     segments: Arc<Segments>,
     state: WriterState,
     poisoned: bool,
+    /// Memory that the next group uses again.
+    spare: Buffers,
+}
+
+#[derive(Debug, Default)]
+struct Buffers {
+    pending: Vec<u8>,
+    table: Vec<u8>,
+    scratch: Scratch,
 }
 
 impl SegmentWriter {
     pub(crate) fn new(segments: Arc<Segments>, state: WriterState) -> Self {
-        Self { segments, state, poisoned: false }
+        Self { segments, state, poisoned: false, spare: Buffers::default() }
     }
 
     /// Begins the group of one seal; a new segment first, where the current one is full. `opening` is that of the seal.
@@ -67,6 +80,10 @@ impl SegmentWriter {
         let number = self.state.newest;
         let missing = Error::NoRecord { segment: number, record: 0 };
         let segment = self.segments.segment(number).ok_or(missing)?;
+        let Buffers { mut pending, mut table, scratch } = std::mem::take(&mut self.spare);
+        pending.clear();
+        pending.resize(GROUP_HEADER_BYTES, 0);
+        table.clear();
         Ok(GroupWriter {
             file: Arc::clone(&segment.file),
             path: segment.path.clone(),
@@ -74,11 +91,12 @@ impl SegmentWriter {
             first: self.state.next_record,
             writer: self,
             opening,
-            pending: vec![0; GROUP_HEADER_BYTES],
+            pending,
             flushed: 0,
             length: GROUP_HEADER_BYTES as u64,
-            table: Vec::new(),
+            table,
             records: 0,
+            scratch,
         })
     }
 
@@ -155,6 +173,7 @@ pub struct GroupWriter<'w> {
     length: u64,
     table: Vec<u8>,
     records: u32,
+    scratch: Scratch,
 }
 
 impl GroupWriter<'_> {
@@ -177,8 +196,37 @@ impl GroupWriter<'_> {
         self.writer
     }
 
+    /// Whether a record is of this group.
+    pub(crate) fn has(&self, record: Locator) -> bool {
+        record.segment() == self.segment() && record.record() >= self.first
+    }
+
+    /// Takes the buffers for a record in the making; [`keep_scratch`](Self::keep_scratch) gives them back.
+    pub(crate) fn scratch(&mut self) -> Scratch {
+        std::mem::take(&mut self.scratch)
+    }
+
+    pub(crate) fn keep_scratch(&mut self, scratch: Scratch) {
+        self.scratch = scratch;
+    }
+
     /// Appends a record, and says where it will be found.
     pub(crate) fn put_record(&mut self, record: &[u8]) -> Result<Locator> {
+        let locator = self.push_record(record)?;
+        self.spill()?;
+        Ok(locator)
+    }
+
+    /// Hands what was put to the file system, if it has become much.
+    ///
+    /// # Errors
+    /// `Io`; the writer takes no more groups then.
+    pub fn spill(&mut self) -> Result<()> {
+        if self.pending.len() >= CHUNK_BYTES { self.hand_over() } else { Ok(()) }
+    }
+
+    /// Appends a record without touching the file.
+    pub(crate) fn push_record(&mut self, record: &[u8]) -> Result<Locator> {
         if self.writer.poisoned {
             return Err(Error::Poisoned);
         }
@@ -197,9 +245,6 @@ impl GroupWriter<'_> {
         self.table.extend_from_slice(&(end as u32).to_le_bytes());
         self.table.extend_from_slice(&sum.to_le_bytes());
         self.records += 1;
-        if self.pending.len() >= CHUNK_BYTES {
-            self.hand_over()?;
-        }
         Ok(locator)
     }
 
@@ -257,6 +302,16 @@ impl GroupWriter<'_> {
         state.next_record = self.first + self.records;
         debug_assert!(end.offset > FIRST_GROUP);
         self.writer.poisoned = false;
+        self.pending.shrink_to(KEPT_BYTES);
+        self.writer.spare = Buffers {
+            pending: std::mem::take(&mut self.pending),
+            table: std::mem::take(&mut self.table),
+            scratch: if self.scratch.record.capacity() > KEPT_BYTES {
+                Scratch::default()
+            } else {
+                std::mem::take(&mut self.scratch)
+            },
+        };
         Ok((locator, end))
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn seal(
     let writer = opened.writer.as_mut().unwrap();
     let mut group = writer.begin(opened.opening)?;
     let root = group.put_page(previous.map(|(_, page)| page), Page::new(&page_of(last, last_stamp)), &[])?;
+    let root = root.newest();
     let record = Seal {
         previous: previous.map(|(seal, _)| seal),
         opening: opened.opening,

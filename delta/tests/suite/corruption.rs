@@ -41,7 +41,7 @@ fn run(
     page: &mut Option<bristlecone_delta::Locator>,
 ) -> bristlecone_delta::Locator {
     let mut group = opened.writer.as_mut().unwrap().begin(1).unwrap();
-    let root_page = group.put_page(*page, Page::new(&page_of(version, at)), &[]).unwrap();
+    let root_page = group.put_page(*page, Page::new(&page_of(version, at)), &[]).unwrap().newest();
     let ops = [TableOp { key: b"gone", stamp: at, change: Change::Delete }];
     let table = group.put_table(&ops).unwrap();
     let versions = (version - 2..=version)

@@ -75,6 +75,16 @@ impl Model {
         }
     }
 
+    /// Changes values, and nothing else.
+    fn set_values(&mut self, rng: &mut Rng, places: &[Place], stamp: u64) {
+        for _ in 0..1 + rng.below(4) {
+            let kept = places.get(rng.below(places.len())).and_then(|place| self.entries.get_mut(place));
+            if let Some(Kept::Leaf(changed, value) | Kept::Account(changed, _, value)) = kept {
+                (*changed, *value) = (stamp, vec![stamp as u8; rng.below(40)]);
+            }
+        }
+    }
+
     fn remove(&mut self, place: &Place) {
         if matches!(self.entries.get(place), Some(Kept::Account(..))) {
             self.entries.retain(|(path, below), _| !(*below && path.starts_with(&place.0)));
@@ -256,8 +266,9 @@ fn evolve(seed: u64, accounts: bool, depth: usize, size: usize, steps: usize) {
             model.step(&mut rng, &pool, step as u64);
         }
         let (bytes, children) = model.page();
-        let locator =
-            finish(&mut opened, |group| group.put_page(previous, Page::new(&bytes), &children).unwrap());
+        let locator = finish(&mut opened, |group| {
+            group.put_page(previous, Page::new(&bytes), &children).unwrap().newest()
+        });
         let what = format!("seed {seed}, accounts {accounts}, depth {depth}, size {size}, step {step}");
         compare(&opened, locator, &model, &queries, &what);
         previous = Some(locator);
@@ -297,6 +308,87 @@ fn pages_of_hundreds_of_entries_are_found_and_loaded_as_written() {
     }
 }
 
+/// One page through `steps` records that its chain is known for: compared with the page before, or by its stamps where it keeps
+/// its entries. Every record is the very one that reading the records before it leads to.
+fn follow(seed: u64, accounts: bool, plain: bool, depth: usize, steps: u64) -> (usize, usize) {
+    let mut rng = Rng::new(seed);
+    // Each group gets a segment of its own: so the model's children, in segment 1, are of no later group.
+    let options = Options { segment_bytes: 1, max_deltas: rng.below(12) as u32, ..small() };
+    let (sim, twin) = (SimVfs::new(seed), SimVfs::new(seed));
+    let (mut opened, mut read) = (open_in(&sim, &options).unwrap(), open_in(&twin, &options).unwrap());
+    let pool = pool(&mut rng, accounts, depth, 20);
+    let mut model = Model { accounts: accounts && depth < 64, depth, entries: BTreeMap::new() };
+    (0..40).for_each(|_| model.step(&mut rng, &pool, 1));
+    let (mut old, mut children) = model.page();
+    let put = |opened: &mut Opened, page: &[u8], previous, children: &[ChildEntry]| {
+        let mut chain = None;
+        finish(opened, |group| {
+            let put = group.put_page(previous, Page::new(page), children).unwrap();
+            chain.insert(put).newest()
+        });
+        chain.unwrap()
+    };
+    let mut chain = put(&mut opened, &old, None, &children);
+    assert_eq!(put(&mut read, &old, None, &children), chain);
+    let (mut updated, mut compared) = (0, 0);
+    for step in 2..steps + 2 {
+        let places: Vec<Place> = model.entries.keys().cloned().collect();
+        match rng.one_in(2) {
+            true => (0..rng.below(6)).for_each(|_| model.step(&mut rng, &pool, step)),
+            false => model.set_values(&mut rng, &places, step),
+        }
+        if plain {
+            model.entries.retain(|_, kept| !matches!(kept, Kept::Child(_)));
+        }
+        // A child that changed would be a record of the group, which the model's are not.
+        let before = children.clone();
+        let (bytes, now) = model.page();
+        let kept_places = places.iter().eq(model.entries.keys());
+        if now.iter().any(|child| !before.contains(child)) {
+            let previous = Some(chain.newest());
+            chain = put(&mut opened, &bytes, previous, &now);
+            assert_eq!(put(&mut read, &bytes, previous, &now), chain);
+            (children, old) = (now, bytes);
+            continue;
+        }
+        let mut known = None;
+        let since = Stamp::from_word(step);
+        finish(&mut opened, |group| {
+            let page = Page::new(&bytes);
+            known = match kept_places {
+                true => group.put_updated(&chain, page, since).unwrap(),
+                false => None,
+            };
+            updated += usize::from(known.is_some());
+            if known.is_none() {
+                known = group.put_compared(&chain, Page::new(&old), page, &now).unwrap();
+                compared += usize::from(known.is_some());
+            }
+            let put = || group.put_page(Some(chain.newest()), page, &now).unwrap();
+            known.get_or_insert_with(put).newest()
+        });
+        let known = known.unwrap();
+        let what = format!("seed {seed}, accounts {accounts}, plain {plain}, depth {depth}, step {step}");
+        assert_eq!(put(&mut read, &bytes, Some(chain.newest()), &now), known, "{what}");
+        let record = |opened: &Opened| opened.segments.record(known.newest()).unwrap().to_vec();
+        assert_eq!(record(&opened), record(&read), "{what}");
+        compare(&opened, known.newest(), &model, &pool, &what);
+        (chain, old, children) = (known, bytes, now);
+    }
+    (updated, compared)
+}
+
+#[test]
+fn a_known_chain_leads_to_the_record_that_reading_does() {
+    let (mut updated, mut compared) = (0, 0);
+    for seed in 0..120 {
+        let accounts = seed % 2 == 0;
+        let counts = follow(seed, accounts, seed % 3 > 0, (seed as usize * 5) % 70, 30);
+        (updated, compared) = (updated + counts.0, compared + counts.1);
+    }
+    assert!(updated > 300 && compared > 300, "{updated} by stamps, {compared} compared");
+}
+
 #[test]
 fn what_did_not_change_is_not_written_and_a_small_change_is_small() {
     let sim = SimVfs::new(1);
@@ -306,12 +398,14 @@ fn what_did_not_change_is_not_written_and_a_small_change_is_small() {
         model.entries.insert((nibbles(&[key * 16, 1, 2, 3]), false), Kept::Leaf(1, vec![key; 32]));
     }
     let (bytes, _) = model.page();
-    let first = finish(&mut opened, |group| group.put_page(None, Page::new(&bytes), &[]).unwrap());
-    let again = finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap());
+    let first = finish(&mut opened, |group| group.put_page(None, Page::new(&bytes), &[]).unwrap().newest());
+    let again =
+        finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap().newest());
     assert_eq!(first, again);
     model.entries.insert((nibbles(&[32, 1, 2, 3]), false), Kept::Leaf(2, vec![9; 32]));
     let (bytes, _) = model.page();
-    let delta = finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap());
+    let delta =
+        finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap().newest());
     let record = opened.segments.record(delta).unwrap();
     // Kind, flags, depth, the base, a stamp, two counts, one position, one end, one kind, one stamp: and the value.
     assert_eq!(record.len() - 32, 1 + 1 + 2 + 2 + 1 + 2 + 1 + 2 + 1 + 1);
@@ -365,7 +459,7 @@ fn values_of_16_mib_pass_through_a_group_larger_than_memory_holds_of_it() {
     let (bytes, _) = model.page();
     let mut locators = Vec::new();
     finish(&mut opened, |group| {
-        locators.extend((0..3).map(|_| group.put_page(None, Page::new(&bytes), &[]).unwrap()));
+        locators.extend((0..3).map(|_| group.put_page(None, Page::new(&bytes), &[]).unwrap().newest()));
         locators[0]
     });
     let too_long = Model {

@@ -1,0 +1,157 @@
+//! The sealing thread: a run of versions becomes part of the stored trie.
+
+mod pages;
+mod table;
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+
+use bristlecone_delta::{
+    GroupWriter, Locator, Seal, SealedNamespace, SealedVersion, SegmentWriter, Stamp, TableOp,
+};
+use bristlecone_snapshot::pin;
+use bristlecone_trie::Op;
+
+use self::pages::{Chains, Pages};
+use self::table::Superseded;
+use super::log::LogMessage;
+use super::{Core, add, lock};
+use crate::catalog::Catalog;
+use crate::event::Event;
+use crate::history::Run;
+use crate::state::VersionState;
+use crate::{Error, Result};
+
+/// What the sealing thread is told.
+pub(crate) enum SealMessage {
+    /// Versions to seal, oldest first; the last one has a root.
+    Run(Vec<Arc<VersionState>>),
+    /// Say when everything before this is sealed.
+    Flush(Arc<Event<()>>),
+}
+
+/// Runs until nobody can tell it anything.
+pub(crate) fn run(
+    core: &Core,
+    mut writer: SegmentWriter,
+    mut catalog: Catalog,
+    messages: &Receiver<SealMessage>,
+    log: &Sender<LogMessage>,
+) -> Catalog {
+    let mut chains = Chains::default();
+    while let Ok(message) = messages.recv() {
+        match message {
+            SealMessage::Flush(done) => done.set(core.check_alive()),
+            SealMessage::Run(run) => {
+                let outcome = core.check_alive().and_then(|()| seal(core, &mut writer, &mut chains, &run));
+                let outcome = outcome.map_err(|error| core.poison(error));
+                if let Ok(sealed) = &outcome {
+                    let _ = log.send(LogMessage::Release(*sealed));
+                    if let Some(last) = core.runs.last() {
+                        catalog.add(last);
+                    }
+                }
+                for state in &run {
+                    if let Err(error) = &outcome {
+                        state.root.set(Err(error.clone()));
+                    }
+                    state.sealed.set(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
+                }
+                core.leave(&run);
+                if let (Ok(_), Some(last)) = (&outcome, run.last()) {
+                    retire(core, last);
+                }
+            }
+        }
+    }
+    catalog
+}
+
+/// Writes a run and makes it readable from the log.
+fn seal(
+    core: &Core,
+    writer: &mut SegmentWriter,
+    chains: &mut Chains,
+    run: &[Arc<VersionState>],
+) -> Result<bristlecone_delta::Sealed> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+        return Err(Error::Internal("an empty run"));
+    };
+    let started = std::time::Instant::now();
+    let mut written = Vec::new();
+    let mut group = writer.begin(last.stamp.opening())?;
+    let mut namespaces = Vec::with_capacity(core.namespaces.len());
+    for (at, namespace) in core.namespaces.iter().enumerate() {
+        let Some(space) = last.spaces.get(at) else { continue };
+        let commits = operations(run, at as u16);
+        let Superseded { hidden, gone } = table::superseded(&commits, namespace.shape);
+        let mut pages = Pages { core, group: &mut group, chains, since: first.stamp, gone, written };
+        let root_page = space.root.map(|word| pages.put(word)).transpose()?;
+        written = pages.written;
+        let table = put_table(&mut group, &hidden)?;
+        let root_node = space.hash.get().copied().unwrap_or_default();
+        namespaces.push(SealedNamespace { root_page, root_node, table });
+    }
+    // The seal says up to where it covers the log; so the log must be there.
+    last.durable.wait()?;
+    let log_position =
+        *last.logged.get().ok_or(Error::Internal("a durable commit without a place in the log"))?;
+    let seal = Seal {
+        previous: core.runs.last().map(|run| run.locator),
+        opening: last.stamp.opening(),
+        versions: run.iter().map(|state| sealed_version(state)).collect(),
+        namespaces,
+        log_position,
+    };
+    let bytes = group.bytes();
+    let sealed = group.finish(&seal)?;
+    // Pinned once for all of them.
+    let guard = pin();
+    for (id, locator) in &written {
+        core.graph.slots.set_locator(*id, locator.word());
+    }
+    drop(guard);
+    lock(&core.evictable).extend(written.into_iter().map(|(id, _)| id));
+    core.runs.push(Run::new(sealed.locator(), seal)?);
+    core.latest_sealed.set(last.version);
+    add(&core.counters.seals, 1);
+    metrics::histogram!("bristlecone_seal_seconds").record(started.elapsed().as_secs_f64());
+    metrics::counter!("bristlecone_sealed_bytes").increment(bytes);
+    Ok(sealed)
+}
+
+/// What the commits of the run did to namespace `at`, in order.
+fn operations<'r>(run: &'r [Arc<VersionState>], at: u16) -> Vec<(Stamp, Vec<Op<'r>>)> {
+    let ops = |state: &'r Arc<VersionState>| {
+        let (_, prepared) = state.batch.iter().find(|(space, _)| *space == at)?;
+        Some((state.stamp, prepared.ops()))
+    };
+    run.iter().filter_map(ops).collect()
+}
+
+fn sealed_version(state: &VersionState) -> SealedVersion {
+    SealedVersion {
+        version: state.version,
+        stamp: state.stamp,
+        parent: state.parent,
+        root: state.root.get().and_then(Result::ok),
+        namespace_roots: state.spaces.iter().map(|space| space.hash.get().copied()).collect(),
+    }
+}
+
+/// Writes the table of the run, if it has one.
+fn put_table(group: &mut GroupWriter<'_>, hidden: &[TableOp<'_>]) -> Result<Option<Locator>> {
+    if hidden.is_empty() { Ok(None) } else { Ok(Some(group.put_table(hidden)?)) }
+}
+
+/// Lets go of what only unsealed versions needed: readers of the past go to the log from now on.
+fn retire(core: &Core, last: &VersionState) {
+    for (version, stamp) in core.versions.published() {
+        let is_latest = core.versions.range().is_none_or(|range| *range.end() == version);
+        if stamp <= last.stamp.word() && !is_latest {
+            core.versions.forget(version);
+        }
+    }
+    core.reclaim(last.stamp.word());
+    super::evict::evict(core);
+}

@@ -1,0 +1,310 @@
+//! The pages of a run on their way into the segments: children before parents, in key order.
+//!
+//! What costs is waiting for memory: pages lie scattered. So the pages below one parent are touched some at a time, which
+//! overlaps the waiting, before each is written. And nothing is read back from the segments for a page whose chain is
+//! known and whose entries tell by their stamps what changed.
+
+use std::hint::black_box;
+
+use bristlecone_delta::{Chain, ChildEntry, GroupWriter, Locator, Stamp};
+use bristlecone_snapshot::{Guard, Lookup, SlotId, pin};
+use bristlecone_trie::{Item, NodeRef, Page};
+
+use super::table::head;
+use crate::pipeline::Core;
+use crate::reference::Reference;
+use crate::{Error, Result};
+
+/// So many pages are touched before the first of them is written: enough to overlap, few enough to stay in the cache.
+const WINDOW: usize = 32;
+
+/// So far back it is looked for where a page came from, in advance.
+const ANCESTORS: usize = 3;
+
+/// Bytes that come from memory at a time.
+const LINE: usize = 64;
+
+/// Nibbles in the head of a key.
+const HEAD_NIBBLES: usize = 16;
+
+/// The chains of pages in memory, by the place of their slots. A chain follows from its newest record alone; so it is right wherever
+/// the slot's locator is that record, whatever became of the slot meanwhile.
+#[derive(Debug, Default)]
+pub(super) struct Chains(Vec<Option<Chain>>);
+
+impl Chains {
+    /// Slots are numbered from 0 on, in the low half of their ids.
+    fn place(id: SlotId) -> usize {
+        (id.to_word() & u64::from(u32::MAX)) as usize
+    }
+
+    fn get(&self, id: SlotId, newest: Locator) -> Option<&Chain> {
+        self.0.get(Self::place(id))?.as_ref().filter(|chain| chain.newest() == newest)
+    }
+
+    fn set(&mut self, id: SlotId, chain: Chain) {
+        let place = Self::place(id);
+        if place >= self.0.len() {
+            self.0.resize(place + 1, None);
+        }
+        if let Some(kept) = self.0.get_mut(place) {
+            *kept = Some(chain);
+        }
+    }
+}
+
+/// The nibbles above a page, as far as they are in the head of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stem {
+    head: u64,
+    nibbles: usize,
+}
+
+impl Stem {
+    const ROOT: Self = Self { head: 0, nibbles: 0 };
+
+    /// The heads of keys with this stem.
+    fn heads(self) -> std::ops::RangeInclusive<u64> {
+        let free = u64::MAX.checked_shr(self.nibbles as u32 * 4).unwrap_or(0);
+        self.head & !free..=self.head | free
+    }
+
+    /// The stem that goes on with `tail` from byte `from` on, and has `nibbles` in all.
+    fn join(self, from: usize, tail: &[u8], nibbles: usize) -> Self {
+        let kept = u64::MAX.checked_shr(from as u32 * 8).unwrap_or(0);
+        let tail = head(tail).checked_shr(from as u32 * 8).unwrap_or(0);
+        Self { head: self.head & !kept | tail, nibbles: nibbles.min(HEAD_NIBBLES) }
+    }
+}
+
+/// A child entry of a page.
+struct Below {
+    word: u64,
+    stem: Stem,
+    node: NodeRef,
+}
+
+/// Writes the pages of one namespace.
+pub(super) struct Pages<'r, 'w> {
+    pub(super) core: &'r Core,
+    pub(super) group: &'r mut GroupWriter<'w>,
+    pub(super) chains: &'r mut Chains,
+    /// The first stamp of the run.
+    pub(super) since: Stamp,
+    /// Heads of keys that may have gone in the run, ascending.
+    pub(super) gone: Vec<u64>,
+    /// Where pages were written.
+    pub(super) written: Vec<(SlotId, Locator)>,
+}
+
+impl Pages<'_, '_> {
+    /// Writes the root page that `word` names and all below it that are not stored yet.
+    pub(super) fn put(&mut self, word: u64) -> Result<Locator> {
+        self.put_below(word, Stem::ROOT)
+    }
+
+    fn put_below(&mut self, word: u64, stem: Stem) -> Result<Locator> {
+        if let Some(locator) = self.core.locator(word) {
+            return Ok(locator);
+        }
+        let Some(Reference::Slot(id)) = Reference::from_word(word) else {
+            return Err(Error::Internal("a page to be sealed is in no slot"));
+        };
+        let chain = match self.put_updated(id, stem)? {
+            Some(chain) => chain,
+            None => self.put_with_children(id, stem)?,
+        };
+        let newest = chain.newest();
+        self.chains.set(id, chain);
+        self.written.push((id, newest));
+        Ok(newest)
+    }
+
+    /// Writes a page that kept its entries by their stamps, which tell what changed where no key under the stem went and no child
+    /// page is there: what left or came any other way would have changed the number of entries.
+    fn put_updated(&mut self, id: SlotId, stem: Stem) -> Result<Option<Chain>> {
+        let heads = stem.heads();
+        let first = self.gone.partition_point(|head| head < heads.start());
+        if self.gone.get(first).is_some_and(|head| head <= heads.end()) {
+            return Ok(None);
+        }
+        // Straight from the block: no file is touched while it is pinned.
+        let chain = {
+            let guard = pin();
+            let page = Page::new(self.block(id, &guard)?);
+            let Some((old, newest)) = self.stored_ancestor(page, &guard) else { return Ok(None) };
+            let Some(chain) = self.chains.get(old, newest) else { return Ok(None) };
+            self.group.put_updated(chain, page, self.since)?
+        };
+        self.group.spill()?;
+        Ok(chain)
+    }
+
+    /// Writes any page, its children first.
+    fn put_with_children(&mut self, id: SlotId, stem: Stem) -> Result<Chain> {
+        let below = {
+            let guard = pin();
+            self.below(id, Page::new(self.block(id, &guard)?), stem, &guard)?
+        };
+        let mut children = Vec::with_capacity(below.len());
+        for some in below.chunks(WINDOW) {
+            self.touch(some);
+            for child in some {
+                let locator = self.put_below(child.word, child.stem)?;
+                children.push(ChildEntry { locator, node: child.node });
+            }
+        }
+        let (bytes, previous) = {
+            let guard = pin();
+            let bytes = self.block(id, &guard)?;
+            let page = Page::new(bytes);
+            let ancestor = self.stored_ancestor(page, &guard);
+            if let Some((old, newest)) = ancestor
+                && let Some(chain) = self.chains.get(old, newest)
+                && let Lookup::Block(old) = self.core.graph.slots.get(old, &guard)
+                && let Some(chain) = self.group.put_compared(chain, Page::new(old), page, &children)?
+            {
+                return Ok(chain);
+            }
+            // Records are read for it, and no page is kept by a pin that long.
+            (bytes.to_vec(), ancestor.map(|(_, newest)| newest))
+        };
+        Ok(self.group.put_page(previous, Page::new(&bytes), &children)?)
+    }
+
+    fn block<'g>(&self, id: SlotId, guard: &'g Guard) -> Result<&'g [u8]>
+    where
+        Self: 'g,
+    {
+        match self.core.graph.slots.get(id, guard) {
+            Lookup::Block(bytes) => Ok(bytes),
+            Lookup::Located(_) | Lookup::Gone => Err(Error::Internal("a page to be sealed is gone")),
+        }
+    }
+
+    /// The child entries of a page.
+    fn below(&self, id: SlotId, page: Page<'_>, stem: Stem, guard: &Guard) -> Result<Vec<Below>> {
+        let from = page.depth() / 2;
+        let mut account = stem;
+        let mut out = Vec::new();
+        let mut nodes: Option<&[NodeRef]> = None;
+        for (at, entry) in page.entries().enumerate() {
+            if let Item::Account { .. } = entry.item {
+                account = stem.join(from, entry.tail, entry.end);
+            }
+            let Item::Child { reference } = entry.item else { continue };
+            let known = match nodes {
+                Some(nodes) => nodes,
+                None => self
+                    .core
+                    .graph
+                    .slots
+                    .companion(id, guard)
+                    .ok_or(Error::Internal("a page to be sealed has no hashes"))?,
+            };
+            nodes = Some(known);
+            let node = known.get(at).copied().ok_or(Error::Internal("a child without a hash"))?;
+            let stem = if entry.below { account } else { stem.join(from, entry.tail, entry.end) };
+            out.push(Below { word: reference, stem, node });
+        }
+        Ok(out)
+    }
+
+    /// The page that `page` took the place of, under the same stem, and its newest record.
+    fn stored_ancestor(&self, page: Page<'_>, guard: &Guard) -> Option<(SlotId, Locator)> {
+        let slots = &self.core.graph.slots;
+        let depth = page.depth();
+        let mut at = page;
+        loop {
+            let mut next = None;
+            for id in origins(at.bytes()) {
+                let stored = slots.locator(id).and_then(Locator::from_word);
+                // Where its chain is known the old page need not be looked at, nor be in memory.
+                if let Some(newest) = stored
+                    && let Some(chain) = self.chains.get(id, newest)
+                {
+                    if chain.depth() == depth {
+                        return Some((id, newest));
+                    }
+                    continue;
+                }
+                let Lookup::Block(bytes) = slots.get(id, guard) else { continue };
+                let old = Page::new(bytes);
+                if old.depth() != depth {
+                    continue;
+                }
+                if let Some(newest) = stored {
+                    return Some((id, newest));
+                }
+                next = Some(old);
+                break;
+            }
+            at = next?;
+        }
+    }
+
+    /// Asks memory for pages that are to be written, and for what tells where they came from.
+    fn touch(&self, below: &[Below]) {
+        let slots = &self.core.graph.slots;
+        let guard = pin();
+        let mut sum = 0;
+        let ids = below.iter().filter_map(|child| match Reference::from_word(child.word) {
+            Some(Reference::Slot(id)) if slots.locator(id).is_none() => Some(id),
+            _ => None,
+        });
+        let ids: Vec<SlotId> = ids.collect();
+        let blocks: Vec<&[u8]> = ids
+            .iter()
+            .filter_map(|id| match slots.get(*id, &guard) {
+                Lookup::Block(bytes) => Some(bytes),
+                Lookup::Located(_) | Lookup::Gone => None,
+            })
+            .collect();
+        for bytes in &blocks {
+            sum ^= bytes.iter().step_by(LINE).fold(0, |sum, byte| sum ^ byte);
+        }
+        // Where they came from: pages of the same run, until one is stored.
+        let mut ids: Vec<SlotId> = blocks.iter().flat_map(|bytes| origins(bytes)).collect();
+        for _ in 0..ANCESTORS {
+            let unsealed = |id: &SlotId| match slots.locator(*id).and_then(Locator::from_word) {
+                Some(newest) => {
+                    sum ^= u8::from(self.chains.get(*id, newest).is_some());
+                    None
+                }
+                None => match slots.get(*id, &guard) {
+                    Lookup::Block(bytes) => Some(bytes),
+                    Lookup::Located(_) | Lookup::Gone => None,
+                },
+            };
+            let olds: Vec<&[u8]> = ids.iter().filter_map(unsealed).collect();
+            ids = olds.iter().flat_map(|bytes| origins(bytes)).collect();
+        }
+        black_box(sum);
+    }
+}
+
+/// The slots that the entries of a page came from.
+fn origins(page: &[u8]) -> impl Iterator<Item = SlotId> + use<'_> {
+    Page::new(page).sources().filter_map(|source| match Reference::from_word(source) {
+        Some(Reference::Slot(id)) => Some(id),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stem_is_the_range_of_the_heads_below_it() {
+        assert_eq!(Stem::ROOT.heads(), 0..=u64::MAX);
+        let three = Stem::ROOT.join(0, &[0xab, 0xc0], 3);
+        assert_eq!(three.heads(), 0xabc0 << 48..=0xabcf_ffff_ffff_ffff);
+        // The tail of a page at depth 3 starts with the byte that holds the stem's last nibble.
+        let six = three.join(1, &[0xcd, 0xef], 6);
+        assert_eq!(six.heads(), 0xab_cdef << 40..=0xabcd_efff_ffff_ffff);
+        let deep = six.join(3, &[1, 2, 3, 4, 5, 6, 7], 20);
+        assert_eq!(deep.heads(), 0xabcd_ef01_0203_0405..=0xabcd_ef01_0203_0405);
+        assert_eq!(deep.join(10, &[9; 8], 36), deep);
+    }
+}
