@@ -2,7 +2,7 @@
 
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SendError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
@@ -11,7 +11,7 @@ use bristlecone_trie::{B256, Shape};
 
 use crate::batch::{CODE, Prepared};
 use crate::catalog::Catalog;
-use crate::event::Event;
+use crate::event::{Asked, Event};
 use crate::graph::Graph;
 use crate::history::sealed_roots;
 use crate::options::{KeyMode, Namespace, SchemeKind, decode_config, encode_config};
@@ -397,9 +397,8 @@ fn replay(
 
 impl Inner {
     pub(crate) fn tell_root(&self, message: RootMessage) {
-        if let Err(SendError(RootMessage::Want(state, _))) = self.to_root.send(message) {
-            state.root.set(Err(Error::Closed));
-        }
+        // Where nobody takes it any more, who waits for it is told by its `Asked`.
+        let _ = self.to_root.send(message);
     }
 
     pub(crate) fn latest(inner: &Arc<Self>) -> Result<Snapshot> {
@@ -426,7 +425,7 @@ impl Inner {
             return Err(Error::Closed);
         }
         let done = Arc::new(Event::new());
-        self.tell_root(RootMessage::Flush(done.clone()));
+        self.tell_root(RootMessage::Flush(Asked(done.clone())));
         done.wait()
     }
 

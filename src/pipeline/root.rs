@@ -10,7 +10,7 @@ use bristlecone_trie::B256;
 use super::log::LogMessage;
 use super::seal::SealMessage;
 use super::{Core, add};
-use crate::event::Event;
+use crate::event::Asked;
 use crate::graph::{Pinned, hash_with};
 use crate::reference::Reference;
 use crate::state::{VersionState, store_root};
@@ -27,13 +27,21 @@ pub(crate) enum RootMessage {
     /// The next version.
     Commit(Arc<VersionState>),
     /// Somebody waits for a root that is not on the schedule. Without a lease its pages may have left memory.
-    Want(Arc<VersionState>, Option<Lease<Arc<VersionState>>>),
+    Want(Arc<VersionState>, Option<Lease<Arc<VersionState>>>, Asked<B256>),
     /// More waits to be sealed than is allowed: cut the run here.
     Cut,
     /// Seal everything so far and say so.
-    Flush(Arc<Event<()>>),
+    Flush(Asked<()>),
     /// Nothing comes after this.
     Close,
+}
+
+impl RootMessage {
+    /// Asks for the root of `state`.
+    pub(crate) fn want(state: Arc<VersionState>, lease: Option<Lease<Arc<VersionState>>>) -> Self {
+        let asked = Asked(state.root.clone());
+        Self::Want(state, lease, asked)
+    }
 }
 
 /// A run that grows.
@@ -66,15 +74,15 @@ pub(crate) fn run(
                     cut(core, &mut run, log, seals);
                 }
             }
-            Ok(RootMessage::Want(state, lease)) => settle_wanted(core, &state, lease.as_ref(), log),
+            Ok(RootMessage::Want(state, lease, _asked)) => settle_wanted(core, &state, lease.as_ref(), log),
             Ok(RootMessage::Cut) => cut(core, &mut run, log, seals),
             Ok(RootMessage::Flush(done)) => {
                 cut(core, &mut run, log, seals);
                 let _ = seals.send(SealMessage::Flush(done));
             }
             Ok(RootMessage::Close) | Err(RecvTimeoutError::Disconnected) => {
-                cut(core, &mut run, log, seals);
-                return refuse(messages);
+                // Those who ask from now on, and those in the queue, are told when it is dropped.
+                return cut(core, &mut run, log, seals);
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -84,17 +92,6 @@ pub(crate) fn run(
         // Where a write failed nothing is sealed any more, and those who wait for it are to be told.
         if is_old || core.check_alive().is_err() {
             cut(core, &mut run, log, seals);
-        }
-    }
-}
-
-/// Ends the waits of those who asked too late.
-fn refuse(messages: &Receiver<RootMessage>) {
-    for message in messages.try_iter() {
-        match message {
-            RootMessage::Want(state, _) => state.root.set(Err(Error::Closed)),
-            RootMessage::Flush(done) => done.set(Err(Error::Closed)),
-            RootMessage::Commit(_) | RootMessage::Cut | RootMessage::Close => {}
         }
     }
 }

@@ -13,7 +13,7 @@ use bristlecone_trie::{Body, Change, Item, NodeRef, Op, Page, Shape};
 use super::log::LogMessage;
 use super::{Core, add, lock};
 use crate::catalog::Catalog;
-use crate::event::Event;
+use crate::event::Asked;
 use crate::history::Run;
 use crate::reference::Reference;
 use crate::state::VersionState;
@@ -24,7 +24,7 @@ pub(crate) enum SealMessage {
     /// Versions to seal, oldest first; the last one has a root.
     Run(Vec<Arc<VersionState>>),
     /// Say when everything before this is sealed.
-    Flush(Arc<Event<()>>),
+    Flush(Asked<()>),
 }
 
 /// Runs until nobody can tell it anything.
@@ -37,7 +37,7 @@ pub(crate) fn run(
 ) -> Catalog {
     while let Ok(message) = messages.recv() {
         match message {
-            SealMessage::Flush(done) => done.set(core.check_alive()),
+            SealMessage::Flush(done) => done.0.set(core.check_alive()),
             SealMessage::Run(run) => {
                 let outcome = core.check_alive().and_then(|()| seal(core, &mut writer, &run));
                 let outcome = outcome.map_err(|error| core.poison(error));
