@@ -132,6 +132,42 @@ fn a_commit_that_would_wait_is_refused_where_that_is_asked_for() {
 }
 
 #[test]
+fn what_was_refused_is_taken_once_it_is_tried_again() {
+    let options = flat(SimVfs::new(0)).max_unsealed_keys(3).backpressure(Backpressure::Refuse);
+    let store = options.open(DIR).unwrap();
+    let begun = std::time::Instant::now();
+    for number in 0..50u8 {
+        // Nothing else calls for a seal of so few keys within a minute.
+        while let Err(error) = store.commit(put(&[number], b"x")) {
+            assert!(matches!(error, Error::Busy { .. }), "{error}");
+            assert!(begun.elapsed().as_secs() < 20, "refused for ever at {number}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn commits_that_meet_at_the_bound_do_not_miss_each_other() {
+    let store = flat(SimVfs::new(0)).max_unsealed_keys(0).roots(RootSchedule::OnDemand).open(DIR).unwrap();
+    let begun = std::time::Instant::now();
+    for round in 0..300u64 {
+        let start = Arc::new(std::sync::Barrier::new(2));
+        let commit = |who: u8| {
+            let (store, start) = (store.clone(), start.clone());
+            std::thread::spawn(move || {
+                start.wait();
+                store.commit(put(&[who], &round.to_be_bytes())).map(|_| ())
+            })
+        };
+        for thread in [commit(1), commit(2)] {
+            thread.join().unwrap().unwrap();
+        }
+        assert!(begun.elapsed().as_secs() < 30, "a commit waited for a seal that nobody asked for ({round})");
+        store.flush().unwrap();
+    }
+}
+
+#[test]
 fn a_closed_store_says_so_and_its_snapshots_read_on() {
     let sim = SimVfs::new(0);
     let store = flat(sim.clone()).roots(RootSchedule::OnDemand).open(DIR).unwrap();
