@@ -168,6 +168,20 @@ fn commits_that_meet_at_the_bound_do_not_miss_each_other() {
 }
 
 #[test]
+fn a_run_of_large_values_is_sealed_before_it_outgrows_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = flat(DiskVfs).cache_bytes(0).roots(RootSchedule::OnDemand).open(dir.path()).unwrap();
+    // One key again and again: all values but the last belong into the run's table.
+    let commits: Vec<_> =
+        (0..5).map(|number| store.commit(put(b"key", &vec![number; 16 << 20])).unwrap()).collect();
+    let begun = std::time::Instant::now();
+    // Nothing else calls for a seal of so few keys within a minute.
+    commits[0].sealed().wait().unwrap();
+    assert!(begun.elapsed().as_secs() < 30);
+    assert_eq!(commits[1].snapshot().unwrap().get(b"key").unwrap().unwrap(), vec![1; 16 << 20]);
+}
+
+#[test]
 fn a_closed_store_says_so_and_its_snapshots_read_on() {
     let sim = SimVfs::new(0);
     let store = flat(sim.clone()).roots(RootSchedule::OnDemand).open(DIR).unwrap();

@@ -19,6 +19,10 @@ use crate::{Error, Result};
 /// A run of at least [`SMALL_RUN`] keys is sealed once it is this old.
 const SMALL_RUN_AGE: Duration = Duration::from_secs(1);
 const SMALL_RUN: u64 = 2_000;
+/// A run is sealed once its batches hold this much, where the cache is large: half of the cache otherwise, but not less than
+/// the second. What of a run its end does not show goes into one record of the log, and records are bounded.
+const RUN_BYTES: u64 = 256 << 20;
+const LEAST_RUN_BYTES: u64 = 64 << 20;
 /// Any run is sealed once it is this old.
 const ANY_RUN_AGE: Duration = Duration::from_secs(60);
 
@@ -48,6 +52,7 @@ impl RootMessage {
 struct Run {
     versions: Vec<Arc<VersionState>>,
     keys: u64,
+    bytes: u64,
     since: Instant,
 }
 
@@ -58,7 +63,8 @@ pub(crate) fn run(
     log: &Sender<LogMessage>,
     seals: &Sender<SealMessage>,
 ) {
-    let mut run = Run { versions: Vec::new(), keys: 0, since: Instant::now() };
+    let mut run = Run { versions: Vec::new(), keys: 0, bytes: 0, since: Instant::now() };
+    let run_bytes = (core.cache_bytes / 2).clamp(LEAST_RUN_BYTES, RUN_BYTES);
     loop {
         match messages.recv_timeout(Duration::from_millis(100)) {
             Ok(RootMessage::Commit(state)) => {
@@ -69,8 +75,9 @@ pub(crate) fn run(
                     settle(core, &state, log);
                 }
                 run.keys += state.weight();
+                run.bytes += state.sealed_bytes();
                 run.versions.push(state);
-                if run.keys >= core.seal_keys {
+                if run.keys >= core.seal_keys || run.bytes >= run_bytes {
                     cut(core, &mut run, log, seals);
                 }
             }
@@ -101,6 +108,7 @@ fn cut(core: &Core, run: &mut Run, log: &Sender<LogMessage>, seals: &Sender<Seal
     if let Some(last) = run.versions.last() {
         settle(core, last, log);
         run.keys = 0;
+        run.bytes = 0;
         let _ = seals.send(SealMessage::Run(std::mem::take(&mut run.versions)));
     }
 }
