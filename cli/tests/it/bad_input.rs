@@ -284,6 +284,8 @@ fn wrong_usage_has_exit_code_2() {
         &["run", "--workload", "other"],
         &["run", "--keys", "0"],
         &["run", "dir", "--keys", "99999999999"],
+        &["run", "dir", "--versions", "18446744073709551615", "--updates", "0", "--inserts", "0"],
+        &["run", "dir", "--readers", "100000"],
     ] {
         let done = run(args);
         assert_eq!(done.code, Some(2), "{args:?}: {}", done.stderr);
