@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use bristlecone::vfs::sim::{Fault, FaultRule, OpKind, Selector, SimVfs};
-use bristlecone::vfs::{DiskVfs, Vfs};
+use bristlecone::vfs::{DiskVfs, OpenMode, Vfs};
 use bristlecone::{
     Account, B256, Backpressure, Batch, Bytes, Error, Key, KeyRange, Namespace, Options, RootSchedule,
     SchemeKind, Since, Store, U256,
@@ -508,6 +508,31 @@ fn commits_from_several_threads_come_one_after_the_other() {
             }
         }
     }
+}
+
+#[test]
+fn a_full_disk_opens_where_log_files_out_of_use_can_make_room() {
+    let sim = SimVfs::new(0);
+    let options = |sim| flat(sim).log_bytes(64 << 10).segment_bytes(1 << 20);
+    let store = options(sim.clone()).open(DIR).unwrap();
+    for number in 0..20u8 {
+        store.commit(put(&[number], &[number; 16 << 10])).unwrap();
+    }
+    // One run, several files of the log.
+    store.flush().unwrap();
+    store.commit(put(b"last", b"x")).unwrap().durable().wait().unwrap();
+    // Killed, and then not a byte is left.
+    let image = sim.killed_at(sim.op_count());
+    let files = |part: &str| image.read_dir(&std::path::Path::new(DIR).join(part)).unwrap();
+    let is_free = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "free");
+    assert!(files("log").iter().any(is_free));
+    let all = ["", "log", "segments"].map(files).concat();
+    let len = |path: &std::path::PathBuf| image.open(path, OpenMode::Read).and_then(|file| file.len());
+    let used: u64 = all.iter().filter_map(|path| len(path).ok()).map(|len| len.next_multiple_of(4096)).sum();
+    image.set_capacity(Some(used));
+    let store = options(image.clone()).open(DIR).unwrap();
+    assert_eq!(store.latest_version(), Some(20));
+    assert_eq!(store.latest().unwrap().get(b"last").unwrap().unwrap(), b"x");
 }
 
 /// A store whose committer is held back by what waits to be sealed, behind the gate.
