@@ -708,3 +708,20 @@ fn a_catalog_with_any_byte_changed_or_cut_off_gives_the_same_answers() {
     }
     answers(&config.options(sim).open(DIR).unwrap(), &longer);
 }
+
+#[test]
+fn a_proof_that_names_other_keys_than_it_proves_does_not_hold() {
+    let store = accounts(SimVfs::new(0)).open(DIR).unwrap();
+    let mut batch = Batch::new();
+    batch.set_account(b"alice", &someone()).set_slot(b"alice", B256::ZERO, U256::from(5));
+    let root = store.commit(batch).unwrap().root().wait().unwrap();
+    let proof = store.latest().unwrap().prove_account(b"alice", &[B256::ZERO]).unwrap();
+    let holds = |proof| bristlecone::verify_account::<bristlecone::Ethereum>(root, b"alice", &proof).is_ok();
+    assert!(holds(proof.clone()));
+    let mut other = proof.clone();
+    other.key = B256::repeat_byte(1);
+    assert!(!holds(other));
+    let mut other = proof;
+    other.slots[0].key = B256::repeat_byte(1);
+    assert!(!holds(other));
+}
