@@ -1,5 +1,6 @@
 //! The store: opening, committing, finding versions, closing.
 
+use std::collections::HashMap;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
@@ -362,6 +363,7 @@ fn replay(
     roots: &[(Stamp, B256)],
 ) -> Result<Vec<Arc<VersionState>>> {
     let mut states = Vec::with_capacity(tail.len());
+    let roots: HashMap<Stamp, B256> = roots.iter().copied().collect();
     for logged in tail {
         let damaged =
             |what: &str| Error::Damaged { what: format!("the logged commit {} ({what})", logged.version) };
@@ -380,7 +382,7 @@ fn replay(
         let _ = state.logged.set(logged.end);
         state.durable.set(Ok(()));
         core.latest_durable.set(state.version);
-        if let Some((_, known)) = roots.iter().rev().find(|(stamp, _)| *stamp == logged.stamp) {
+        if let Some(known) = roots.get(&logged.stamp) {
             // It was computed once: what is computed now must be the same.
             let root = root::compute(core, &state)?;
             if root != *known {
