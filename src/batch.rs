@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use alloy_primitives::keccak256;
-use bristlecone_delta::format::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
+use bristlecone_delta::format::{MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, MAX_VALUE_BYTES};
 use bristlecone_trie::account::trim;
 use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::{Account, B256, Body, Change, Op, Shape, U256};
@@ -119,8 +119,19 @@ impl Batch {
             prepared.push((at as u16, changes.prepare(namespace)?));
         }
         prepared.sort_by_key(|(at, _)| *at);
+        check_len("a batch", logged_bytes(&prepared), MAX_BATCH_BYTES)?;
         Ok(prepared)
     }
+}
+
+/// Most bytes of a commit in the log. What is refused there would be visible, and poison the store.
+const MAX_BATCH_BYTES: usize = MAX_PAYLOAD_BYTES - 4096;
+
+/// Bytes of a commit in the log, at most.
+fn logged_bytes(prepared: &[(u16, Prepared)]) -> usize {
+    // Besides key and value an operation has a tag and their two lengths, and a namespace its number and a count.
+    let op = |op: &PreparedOp| op.key.len() + op.value.len() + 8;
+    prepared.iter().map(|(_, prepared)| 16 + prepared.ops.iter().map(op).sum::<usize>()).sum()
 }
 
 /// The hidden namespace of contract code. No name given by a user is longer than 64 bytes, nor starts like this.
@@ -422,6 +433,26 @@ mod tests {
         assert_eq!(ops[0].change, Change::Account { body: Body::Put(&body), wipe: true });
         assert_eq!(ops[1].change, Change::Put(&[9]));
         assert_eq!((ops[1].key.len(), ops.len()), (64, 2));
+    }
+
+    #[test]
+    fn no_batch_is_larger_in_the_log_than_it_is_counted() {
+        let accounts = Namespace::accounts(SchemeKind::Ethereum).named("a");
+        let namespaces = [accounts, Namespace::flat(SchemeKind::Blake3).named("f").raw()];
+        let mut batch = Batch::new();
+        for number in 0..200u8 {
+            let account = Account { balance: U256::MAX, code_hash: B256::ZERO, ..Account::default() };
+            batch.namespace("a").set_account(&[number], &account).wipe_storage(&[number]);
+            batch.namespace("a").set_slot(&[number], B256::repeat_byte(number), U256::MAX);
+            batch.namespace("f").put(&[number; MAX_KEY_BYTES], &vec![number; usize::from(number) * 400]);
+            batch.namespace("f").delete(&[number]);
+        }
+        let prepared = batch.prepare(&namespaces).unwrap();
+        let mut logged = Vec::new();
+        let ops = prepared.iter().map(|(at, prepared)| (*at, prepared.ops()));
+        bristlecone_delta::encode_ops(ops, &mut logged).unwrap();
+        let counted = logged_bytes(&prepared);
+        assert!((logged.len()..logged.len() + 4096).contains(&counted), "{} {counted}", logged.len());
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Commit {
         if self.state.root.get().is_none() && !self.inner.core.is_scheduled(self.state.version) {
             let lease = self.inner.core.versions.lease(self.state.version);
             let lease = lease.filter(|lease| lease.stamp == self.state.stamp);
-            self.inner.tell_root(RootMessage::Want(self.state.clone(), lease));
+            self.inner.tell_root(RootMessage::want(self.state.clone(), lease));
         }
         Pending::new(self.state.root.clone())
     }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use crate::Result;
+use crate::{Error, Result};
 
 /// Happens once, with a value or an error.
 #[derive(Debug)]
@@ -70,6 +70,19 @@ impl<T: Clone> Event<T> {
     }
 }
 
+/// An event that somebody was asked to let happen. Where it is dropped before that, with the queue that it waits in or
+/// because nobody takes it any more, the event happens with [`Error::Closed`], so that no wait is for ever.
+#[derive(Debug)]
+pub(crate) struct Asked<T: Clone>(pub(crate) Arc<Event<T>>);
+
+impl<T: Clone> Drop for Asked<T> {
+    fn drop(&mut self) {
+        if self.0.get().is_none() {
+            self.0.set(Err(Error::Closed));
+        }
+    }
+}
+
 /// Something of a commit that is still to come: its root, its durability, its seal. Wait for it on a thread with
 /// [`wait`](Self::wait), or `.await` it; no executor is needed, and dropping it costs nothing.
 #[derive(Clone, Debug)]
@@ -118,6 +131,20 @@ mod tests {
         event.set(Ok(1));
         event.set(Ok(2));
         assert_eq!(waiter.join().unwrap(), 1);
+    }
+
+    #[test]
+    fn what_was_asked_for_ends_with_the_queue_that_it_waits_in() {
+        let (send, receive) = std::sync::mpsc::channel();
+        let events: Vec<_> = (0..3).map(|_| Arc::new(Event::<()>::new())).collect();
+        send.send(Asked(events[0].clone())).unwrap();
+        send.send(Asked(events[1].clone())).unwrap();
+        // The first is answered, the second left in the queue, the third comes when nobody listens.
+        receive.recv().unwrap().0.set(Ok(()));
+        drop(receive);
+        send.send(Asked(events[2].clone())).unwrap_err();
+        let ends: Vec<_> = events.iter().map(|event| event.wait()).collect();
+        assert!(matches!(ends[..], [Ok(()), Err(Error::Closed), Err(Error::Closed)]), "{ends:?}");
     }
 
     #[test]

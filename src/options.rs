@@ -166,7 +166,8 @@ impl Options {
         Self { roots, ..self }
     }
 
-    /// Changed keys after which a run of versions is sealed. 1 seals every version. Default 80,000.
+    /// Changed keys after which a run of versions is sealed. 1 seals every version. Default 80,000. A run is sealed earlier
+    /// where it is old, or where its batches hold 256 MiB (half of `cache_bytes`, if that is less, but at least 64 MiB).
     #[must_use]
     pub fn seal_keys(self, seal_keys: u64) -> Self {
         Self { seal_keys, ..self }

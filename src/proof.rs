@@ -163,18 +163,19 @@ pub fn verify_account<S: ProofScheme + KeyHash>(
     proof: &AccountProof,
 ) -> Result<Option<Account>> {
     let differs = |what: &str| Error::Damaged { what: format!("{what} of the proof") };
-    let found = proof::verify_account::<S>(root, S::hash_key(address).as_slice(), &proof.nodes)?;
+    let key = S::hash_key(address);
+    let found = proof::verify_account::<S>(root, key.as_slice(), &proof.nodes)?;
     let (account, storage_root) = match found {
         Some((account, storage_root)) => (Some(account), storage_root),
         None => (None, S::empty_root()),
     };
-    if account != proof.account || storage_root != proof.storage_root {
+    if key != proof.key || account != proof.account || storage_root != proof.storage_root {
         return Err(differs("the account"));
     }
     for slot in &proof.slots {
         let key = S::hash_key(slot.slot.as_slice());
         let value = proof::verify_slot::<S>(storage_root, key.as_slice(), &slot.nodes)?;
-        if value.unwrap_or_default() != slot.value {
+        if key != slot.key || value.unwrap_or_default() != slot.value {
             return Err(differs("a slot"));
         }
     }

@@ -115,7 +115,7 @@ impl Snapshot {
         match &self.source {
             Source::Memory(lease) => {
                 if lease.root.get().is_none() && !self.inner.core.is_scheduled(lease.version) {
-                    self.inner.tell_root(RootMessage::Want(Arc::clone(lease), Some(lease.clone())));
+                    self.inner.tell_root(RootMessage::want(Arc::clone(lease), Some(lease.clone())));
                 }
                 lease.root.wait()
             }

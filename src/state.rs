@@ -43,6 +43,11 @@ impl VersionState {
         self.changed.max(1)
     }
 
+    /// What it adds at most to the records of its run, about: its batch, and a root of each namespace.
+    pub(crate) fn sealed_bytes(&self) -> u64 {
+        (self.batch_bytes() + self.spaces.len() * 40) as u64
+    }
+
     pub(crate) fn batch_bytes(&self) -> usize {
         self.batch.iter().map(|(_, prepared)| prepared.size()).sum()
     }

@@ -1,8 +1,9 @@
 //! The store: opening, committing, finding versions, closing.
 
+use std::collections::HashMap;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SendError, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
@@ -12,7 +13,7 @@ use bristlecone_trie::{B256, Shape};
 
 use crate::batch::{CODE, Prepared};
 use crate::catalog::Catalog;
-use crate::event::Event;
+use crate::event::{Asked, Event};
 use crate::graph::Graph;
 use crate::history::sealed_roots;
 use crate::options::{KeyMode, Namespace, SchemeKind, decode_config, encode_config};
@@ -364,6 +365,7 @@ fn replay(
 ) -> Result<Vec<Arc<VersionState>>> {
     let mut states = Vec::with_capacity(tail.len());
     let mut workspace = Workspace::default();
+    let roots: HashMap<Stamp, B256> = roots.iter().copied().collect();
     for logged in tail {
         let damaged =
             |what: &str| Error::Damaged { what: format!("the logged commit {} ({what})", logged.version) };
@@ -382,7 +384,7 @@ fn replay(
         let _ = state.logged.set(logged.end);
         state.durable.set(Ok(()));
         core.latest_durable.set(state.version);
-        if let Some((_, known)) = roots.iter().rev().find(|(stamp, _)| *stamp == logged.stamp) {
+        if let Some(known) = roots.get(&logged.stamp) {
             // It was computed once: what is computed now must be the same.
             let root = root::compute(core, &state, &mut workspace)?;
             if root != *known {
@@ -399,9 +401,8 @@ fn replay(
 
 impl Inner {
     pub(crate) fn tell_root(&self, message: RootMessage) {
-        if let Err(SendError(RootMessage::Want(state, _))) = self.to_root.send(message) {
-            state.root.set(Err(Error::Closed));
-        }
+        // Where nobody takes it any more, who waits for it is told by its `Asked`.
+        let _ = self.to_root.send(message);
     }
 
     pub(crate) fn latest(inner: &Arc<Self>) -> Result<Snapshot> {
@@ -428,7 +429,7 @@ impl Inner {
             return Err(Error::Closed);
         }
         let done = Arc::new(Event::new());
-        self.tell_root(RootMessage::Flush(done.clone()));
+        self.tell_root(RootMessage::Flush(Asked(done.clone())));
         done.wait()
     }
 

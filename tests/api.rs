@@ -18,7 +18,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
 use bristlecone::vfs::sim::{Fault, FaultRule, OpKind, Selector, SimVfs};
-use bristlecone::vfs::{DiskVfs, Vfs};
+use bristlecone::vfs::{DiskVfs, OpenMode, Vfs};
 use bristlecone::{
     Account, B256, Backpressure, Batch, Bytes, Error, Key, KeyRange, Namespace, Options, RootSchedule,
     SchemeKind, Since, Store, U256,
@@ -129,6 +129,56 @@ fn a_commit_that_would_wait_is_refused_where_that_is_asked_for() {
     gate.open();
     store.flush().unwrap();
     store.commit(put(b"again", b"x")).unwrap();
+}
+
+#[test]
+fn what_was_refused_is_taken_once_it_is_tried_again() {
+    let options = flat(SimVfs::new(0)).max_unsealed_keys(3).backpressure(Backpressure::Refuse);
+    let store = options.open(DIR).unwrap();
+    let begun = std::time::Instant::now();
+    for number in 0..50u8 {
+        // Nothing else calls for a seal of so few keys within a minute.
+        while let Err(error) = store.commit(put(&[number], b"x")) {
+            assert!(matches!(error, Error::Busy { .. }), "{error}");
+            assert!(begun.elapsed().as_secs() < 20, "refused for ever at {number}");
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
+
+#[test]
+fn commits_that_meet_at_the_bound_do_not_miss_each_other() {
+    let store = flat(SimVfs::new(0)).max_unsealed_keys(0).roots(RootSchedule::OnDemand).open(DIR).unwrap();
+    let begun = std::time::Instant::now();
+    for round in 0..300u64 {
+        let start = Arc::new(std::sync::Barrier::new(2));
+        let commit = |who: u8| {
+            let (store, start) = (store.clone(), start.clone());
+            std::thread::spawn(move || {
+                start.wait();
+                store.commit(put(&[who], &round.to_be_bytes())).map(|_| ())
+            })
+        };
+        for thread in [commit(1), commit(2)] {
+            thread.join().unwrap().unwrap();
+        }
+        assert!(begun.elapsed().as_secs() < 30, "a commit waited for a seal that nobody asked for ({round})");
+        store.flush().unwrap();
+    }
+}
+
+#[test]
+fn a_run_of_large_values_is_sealed_before_it_outgrows_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = flat(DiskVfs).cache_bytes(0).roots(RootSchedule::OnDemand).open(dir.path()).unwrap();
+    // One key again and again: all values but the last belong into the run's table.
+    let commits: Vec<_> =
+        (0..5).map(|number| store.commit(put(b"key", &vec![number; 16 << 20])).unwrap()).collect();
+    let begun = std::time::Instant::now();
+    // Nothing else calls for a seal of so few keys within a minute.
+    commits[0].sealed().wait().unwrap();
+    assert!(begun.elapsed().as_secs() < 30);
+    assert_eq!(commits[1].snapshot().unwrap().get(b"key").unwrap().unwrap(), vec![1; 16 << 20]);
 }
 
 #[test]
@@ -460,6 +510,31 @@ fn commits_from_several_threads_come_one_after_the_other() {
     }
 }
 
+#[test]
+fn a_full_disk_opens_where_log_files_out_of_use_can_make_room() {
+    let sim = SimVfs::new(0);
+    let options = |sim| flat(sim).log_bytes(64 << 10).segment_bytes(1 << 20);
+    let store = options(sim.clone()).open(DIR).unwrap();
+    for number in 0..20u8 {
+        store.commit(put(&[number], &[number; 16 << 10])).unwrap();
+    }
+    // One run, several files of the log.
+    store.flush().unwrap();
+    store.commit(put(b"last", b"x")).unwrap().durable().wait().unwrap();
+    // Killed, and then not a byte is left.
+    let image = sim.killed_at(sim.op_count());
+    let files = |part: &str| image.read_dir(&std::path::Path::new(DIR).join(part)).unwrap();
+    let is_free = |path: &std::path::PathBuf| path.extension().is_some_and(|it| it == "free");
+    assert!(files("log").iter().any(is_free));
+    let all = ["", "log", "segments"].map(files).concat();
+    let len = |path: &std::path::PathBuf| image.open(path, OpenMode::Read).and_then(|file| file.len());
+    let used: u64 = all.iter().filter_map(|path| len(path).ok()).map(|len| len.next_multiple_of(4096)).sum();
+    image.set_capacity(Some(used));
+    let store = options(image.clone()).open(DIR).unwrap();
+    assert_eq!(store.latest_version(), Some(20));
+    assert_eq!(store.latest().unwrap().get(b"last").unwrap().unwrap(), b"x");
+}
+
 /// A store whose committer is held back by what waits to be sealed, behind the gate.
 fn held_back(
     sim: &SimVfs,
@@ -632,4 +707,21 @@ fn a_catalog_with_any_byte_changed_or_cut_off_gives_the_same_answers() {
         sim.write_file(&file, &older.read_file(&file).unwrap()).unwrap();
     }
     answers(&config.options(sim).open(DIR).unwrap(), &longer);
+}
+
+#[test]
+fn a_proof_that_names_other_keys_than_it_proves_does_not_hold() {
+    let store = accounts(SimVfs::new(0)).open(DIR).unwrap();
+    let mut batch = Batch::new();
+    batch.set_account(b"alice", &someone()).set_slot(b"alice", B256::ZERO, U256::from(5));
+    let root = store.commit(batch).unwrap().root().wait().unwrap();
+    let proof = store.latest().unwrap().prove_account(b"alice", &[B256::ZERO]).unwrap();
+    let holds = |proof| bristlecone::verify_account::<bristlecone::Ethereum>(root, b"alice", &proof).is_ok();
+    assert!(holds(proof.clone()));
+    let mut other = proof.clone();
+    other.key = B256::repeat_byte(1);
+    assert!(!holds(other));
+    let mut other = proof;
+    other.slots[0].key = B256::repeat_byte(1);
+    assert!(!holds(other));
 }

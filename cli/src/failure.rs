@@ -2,6 +2,8 @@
 
 /// Exit code of anything that failed.
 pub(crate) const FAILED: u8 = 1;
+/// Exit code of wrong usage, as of the parser of arguments.
+pub(crate) const USAGE: u8 = 2;
 /// Exit code after Ctrl-C, as shells have it.
 pub(crate) const INTERRUPTED: u8 = 130;
 

@@ -7,13 +7,23 @@ use bristlecone::{Options, SchemeKind, Shape, Snapshot, Store};
 
 use crate::failure::Failure;
 
+/// The bytes that `text` spells, with or without 0x, if it has exactly the digits for `N` of them.
+fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], String> {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    if let Some(bad) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
+        return Err(format!("{bad:?} is no hexadecimal digit"));
+    }
+    if digits.len() != 2 * N {
+        return Err(format!("{what} has {} hexadecimal digits, this has {}", 2 * N, digits.len()));
+    }
+    let mut bytes = [0; N];
+    hex::decode_to_slice(digits, &mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
 /// An address: 40 hexadecimal digits, with or without 0x.
 pub(crate) fn address(text: &str) -> Result<Address, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    if digits.len() != 40 {
-        return Err(format!("an address has 40 hexadecimal digits, this has {}", digits.len()));
-    }
-    hex::decode(digits).map(|bytes| Address::from_slice(&bytes)).map_err(|error| error.to_string())
+    fixed("an address", text).map(Address::new)
 }
 
 /// A slot: hexadecimal with 0x or with all its 64 digits, otherwise decimal.
@@ -26,16 +36,16 @@ pub(crate) fn slot(text: &str) -> Result<B256, String> {
     if digits.is_empty() {
         return Err("no digits".into());
     }
+    // The parser below would pass over underscores.
+    if let Some(bad) = digits.chars().find(|c| !c.is_digit(radix as u32)) {
+        return Err(format!("{bad:?} is no digit of base {radix}"));
+    }
     U256::from_str_radix(digits, radix).map(B256::from).map_err(|error| error.to_string())
 }
 
 /// A hash: 64 hexadecimal digits, with or without 0x.
 pub(crate) fn root(text: &str) -> Result<B256, String> {
-    let digits = text.strip_prefix("0x").unwrap_or(text);
-    if digits.len() != 64 {
-        return Err(format!("a root has 64 hexadecimal digits, this has {}", digits.len()));
-    }
-    hex::decode(digits).map(|bytes| B256::from_slice(&bytes)).map_err(|error| error.to_string())
+    fixed("a root", text).map(B256::new)
 }
 
 /// Opens a store that must be there.
@@ -88,11 +98,16 @@ mod tests {
     fn slots_are_read_in_three_spellings() {
         let ten = Ok(B256::with_last_byte(10));
         assert_eq!([slot("10"), slot("0xa"), slot(&format!("{:064x}", 10))], [ten.clone(), ten.clone(), ten]);
-        for wrong in ["", "0x", "x", "a", "-1", &"1".repeat(90), &format!("0x1{:064x}", 0)] {
+        for wrong in
+            ["", "0x", "x", "a", "-1", "1_0", "0x_1", "0x0x1", &"1".repeat(90), &format!("0x1{:064x}", 0)]
+        {
             assert!(slot(wrong).is_err(), "{wrong}");
         }
         assert!(address("0x12").is_err() && address(&"é".repeat(20)).is_err());
         assert!(root("0x12").is_err() && root(&"z".repeat(64)).is_err());
+        // A second 0x must not pass for two digits.
+        assert!(address(&format!("0x0x{}", "1".repeat(38))).is_err());
+        assert!(root(&format!("0x0x{}", "1".repeat(62))).is_err());
         assert_eq!(quantity(U256::ZERO), "0x0");
     }
 }

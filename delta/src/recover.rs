@@ -347,8 +347,20 @@ impl Continued {
             }
         }
         header.durable_end = at.offset;
-        let file = new_file(context, &header, &bytes, None)?;
-        let free = set_all_free(context, logs.numbers(), logs.free.clone())?;
+        let mut free = logs.free.clone();
+        let file = match new_file(context, &header, &bytes, None) {
+            // Files out of use hold the space that is wanted.
+            Err(Error::Io { source, .. })
+                if source.kind() == std::io::ErrorKind::StorageFull && !free.is_empty() =>
+            {
+                for path in free.drain(..) {
+                    context.vfs.remove(&path).at("remove", &path)?;
+                }
+                new_file(context, &header, &bytes, None)?
+            }
+            made => made?,
+        };
+        let free = set_all_free(context, logs.numbers(), free)?;
         Ok(Self { file, at, live: vec![(number, at.offset)], sealed: (end, first), free, opened: true })
     }
 

@@ -88,6 +88,10 @@ pub(crate) fn bytes(text: &str) -> Result<Bytes, String> {
     if digits.len() % 2 != 0 {
         return Err(format!("{} hexadecimal digits are not whole bytes", digits.len()));
     }
+    // The decoder below would take a second prefix.
+    if let Some(bad) = digits.chars().find(|c| !c.is_ascii_hexdigit()) {
+        return Err(format!("{bad:?} is not a digit"));
+    }
     hex::decode(digits).map(Bytes::from).map_err(|error| error.to_string())
 }
 
@@ -135,6 +139,7 @@ mod tests {
         assert_eq!(address(&"aB".repeat(20)), Ok(Address::repeat_byte(0xab)));
         assert!(address("0x1").is_err() && address(&"zz".repeat(20)).is_err() && address("é").is_err());
         assert_eq!(bytes("0x").unwrap().len(), 0);
+        assert!(bytes("0x0x12").is_err());
         assert_eq!(bytes("6001").unwrap().as_ref(), [0x60, 1]);
         assert!(bytes("0x1").is_err() && bytes("0xzz").is_err());
     }

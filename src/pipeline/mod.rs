@@ -10,6 +10,7 @@ pub(crate) mod seal;
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use bristlecone_delta::Locator;
 use bristlecone_snapshot::{Lives, Lookup, SlotId, Versions, pin};
@@ -81,7 +82,12 @@ pub(crate) struct Unsealed {
     pub(crate) keys: u64,
     pub(crate) versions: u64,
     pub(crate) batch_bytes: u64,
+    /// When a commit that found no room last asked for a cut.
+    pub(crate) urged: Option<Instant>,
 }
+
+/// So often a commit that finds no room asks for a cut.
+const URGE_AGAIN: Duration = Duration::from_millis(10);
 
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -101,7 +107,7 @@ impl Core {
         runs: Runs,
         options: &crate::Options,
     ) -> Self {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         Self {
             graph,
             namespaces,
@@ -162,17 +168,23 @@ impl Core {
         *lock(&self.unsealed)
     }
 
-    /// Waits, or refuses, while too much waits to be sealed.
+    /// Waits, or refuses, while too much waits to be sealed. Either way the run is cut: nobody else may ask for it.
     pub(crate) fn wait_for_room(&self, urge: impl Fn()) -> Result<()> {
         let mut unsealed = lock(&self.unsealed);
         while unsealed.keys > self.max_unsealed_keys {
+            self.check_alive()?;
+            // Again and again: what was asked for may have come before the commit that it was meant for.
+            if unsealed.urged.is_none_or(|urged| urged.elapsed() >= URGE_AGAIN) {
+                unsealed.urged = Some(Instant::now());
+                urge();
+            }
             if self.backpressure == Backpressure::Refuse {
                 return Err(Error::Busy { unsealed: unsealed.keys, limit: self.max_unsealed_keys });
             }
-            self.check_alive()?;
-            urge();
-            unsealed = self.room.wait(unsealed).unwrap_or_else(PoisonError::into_inner);
+            let waited = self.room.wait_timeout(unsealed, URGE_AGAIN);
+            unsealed = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
+        drop(unsealed);
         self.check_alive()
     }
 
@@ -190,6 +202,7 @@ impl Core {
             unsealed.versions -= 1;
             unsealed.batch_bytes -= (state.batch_bytes() as u64).min(unsealed.batch_bytes);
         }
+        unsealed.urged = None;
         drop(unsealed);
         self.room.notify_all();
     }

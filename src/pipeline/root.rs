@@ -11,7 +11,7 @@ use bristlecone_trie::levels::Workspace;
 use super::log::LogMessage;
 use super::seal::SealMessage;
 use super::{Core, add};
-use crate::event::Event;
+use crate::event::Asked;
 use crate::graph::{Pinned, hash_with};
 use crate::reference::Reference;
 use crate::state::{VersionState, store_root};
@@ -20,6 +20,10 @@ use crate::{Error, Result};
 /// A run of at least [`SMALL_RUN`] keys is sealed once it is this old.
 const SMALL_RUN_AGE: Duration = Duration::from_secs(1);
 const SMALL_RUN: u64 = 2_000;
+/// A run is sealed once its batches hold this much, where the cache is large: half of the cache otherwise, but not less than
+/// the second. What of a run its end does not show goes into one record of the log, and records are bounded.
+const RUN_BYTES: u64 = 256 << 20;
+const LEAST_RUN_BYTES: u64 = 64 << 20;
 /// Any run is sealed once it is this old.
 const ANY_RUN_AGE: Duration = Duration::from_secs(60);
 
@@ -28,19 +32,28 @@ pub(crate) enum RootMessage {
     /// The next version.
     Commit(Arc<VersionState>),
     /// Somebody waits for a root that is not on the schedule. Without a lease its pages may have left memory.
-    Want(Arc<VersionState>, Option<Lease<Arc<VersionState>>>),
+    Want(Arc<VersionState>, Option<Lease<Arc<VersionState>>>, Asked<B256>),
     /// More waits to be sealed than is allowed: cut the run here.
     Cut,
     /// Seal everything so far and say so.
-    Flush(Arc<Event<()>>),
+    Flush(Asked<()>),
     /// Nothing comes after this.
     Close,
+}
+
+impl RootMessage {
+    /// Asks for the root of `state`.
+    pub(crate) fn want(state: Arc<VersionState>, lease: Option<Lease<Arc<VersionState>>>) -> Self {
+        let asked = Asked(state.root.clone());
+        Self::Want(state, lease, asked)
+    }
 }
 
 /// A run that grows.
 struct Run {
     versions: Vec<Arc<VersionState>>,
     keys: u64,
+    bytes: u64,
     since: Instant,
 }
 
@@ -51,7 +64,8 @@ pub(crate) fn run(
     log: &Sender<LogMessage>,
     seals: &Sender<SealMessage>,
 ) {
-    let mut run = Run { versions: Vec::new(), keys: 0, since: Instant::now() };
+    let mut run = Run { versions: Vec::new(), keys: 0, bytes: 0, since: Instant::now() };
+    let run_bytes = (core.cache_bytes / 2).clamp(LEAST_RUN_BYTES, RUN_BYTES);
     let mut hasher = Hasher { core, log, workspace: Workspace::default() };
     loop {
         match messages.recv_timeout(Duration::from_millis(100)) {
@@ -63,20 +77,21 @@ pub(crate) fn run(
                     hasher.settle(&state);
                 }
                 run.keys += state.weight();
+                run.bytes += state.sealed_bytes();
                 run.versions.push(state);
-                if run.keys >= core.seal_keys {
+                if run.keys >= core.seal_keys || run.bytes >= run_bytes {
                     cut(&mut hasher, &mut run, seals);
                 }
             }
-            Ok(RootMessage::Want(state, lease)) => hasher.settle_wanted(&state, lease.as_ref()),
+            Ok(RootMessage::Want(state, lease, _asked)) => hasher.settle_wanted(&state, lease.as_ref()),
             Ok(RootMessage::Cut) => cut(&mut hasher, &mut run, seals),
             Ok(RootMessage::Flush(done)) => {
                 cut(&mut hasher, &mut run, seals);
                 let _ = seals.send(SealMessage::Flush(done));
             }
             Ok(RootMessage::Close) | Err(RecvTimeoutError::Disconnected) => {
-                cut(&mut hasher, &mut run, seals);
-                return refuse(messages);
+                // Those who ask from now on, and those in the queue, are told when it is dropped.
+                return cut(&mut hasher, &mut run, seals);
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -90,22 +105,12 @@ pub(crate) fn run(
     }
 }
 
-/// Ends the waits of those who asked too late.
-fn refuse(messages: &Receiver<RootMessage>) {
-    for message in messages.try_iter() {
-        match message {
-            RootMessage::Want(state, _) => state.root.set(Err(Error::Closed)),
-            RootMessage::Flush(done) => done.set(Err(Error::Closed)),
-            RootMessage::Commit(_) | RootMessage::Cut | RootMessage::Close => {}
-        }
-    }
-}
-
 /// Hands the run on to be sealed. Its last version needs a root, whatever the schedule says.
 fn cut(hasher: &mut Hasher<'_>, run: &mut Run, seals: &Sender<SealMessage>) {
     if let Some(last) = run.versions.last() {
         hasher.settle(last);
         run.keys = 0;
+        run.bytes = 0;
         let _ = seals.send(SealMessage::Run(std::mem::take(&mut run.versions)));
     }
 }

@@ -7,7 +7,7 @@ use bristlecone::{Shape, Snapshot};
 use serde::Serialize;
 
 use crate::{
-    failure::Failure,
+    failure::{Failure, USAGE},
     output::{Output, pairs},
     parse,
 };
@@ -60,7 +60,7 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         return flat(&snapshot, args, output);
     }
     let address = parse::address(&args.address).map_err(|reason| {
-        Failure::new(format!("{:?}: {reason}", args.address))
+        Failure { code: USAGE, ..Failure::new(format!("{:?}: {reason}", args.address)) }
             .hint("the account's address comes after the directory")
     })?;
     match args.slot {
@@ -118,10 +118,13 @@ fn print_slot(snapshot: &Snapshot, address: Address, slot: B256, output: &mut Ou
 
 fn flat(snapshot: &Snapshot, args: &Args, output: &mut Output) -> Result<(), Failure> {
     if args.slot.is_some() {
-        return Err(Failure::new("the store holds flat keys, which have no slots"));
+        let message = "the store holds flat keys, which have no slots";
+        return Err(Failure { code: USAGE, ..Failure::new(message) });
     }
-    let key = hex::decode(&args.address)
-        .map_err(|error| Failure::new(format!("{:?} is not a key in hexadecimal: {error}", args.address)))?;
+    let key = hex::decode(&args.address).map_err(|error| Failure {
+        code: USAGE,
+        ..Failure::new(format!("{:?} is not a key in hexadecimal: {error}", args.address))
+    })?;
     let value = snapshot.get(&key)?.map(hex::encode_prefixed);
     let out = KeyOut {
         version: snapshot.version(),

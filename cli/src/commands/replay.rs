@@ -89,6 +89,7 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     };
     closed?;
     let latest = store.latest()?;
+    let unseen = unseen(era.first(), era.last(), held + applied);
     let done = Done {
         version: latest.version(),
         root: latest.root()?.to_string(),
@@ -96,7 +97,7 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         held,
         roots_checked: checker.checked,
         seconds: begun.elapsed().as_secs_f64(),
-        interrupted: interrupt::asked() && latest.version() < era.last(),
+        interrupted: interrupt::asked() && unseen > 0,
     };
     drop(latest);
     store.close()?;
@@ -111,11 +112,20 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
             done.root
         )
     })?;
+    if done.interrupted && done.version >= era.last() {
+        let message = "by request while held blocks were compared; nothing was changed";
+        return Err(Failure::interrupted(message).hint("the same command compares all of them"));
+    }
     if done.interrupted {
         let message = format!("by request after block {}, which is durable", done.version);
         return Err(Failure::interrupted(message).hint("the same command goes on from there"));
     }
     Ok(())
+}
+
+/// How many of the blocks `first..=last` were neither compared nor applied, when `seen` were.
+fn unseen(first: u64, last: u64, seen: u64) -> u64 {
+    last.saturating_add(1).saturating_sub(first).saturating_sub(seen)
 }
 
 fn verify_file(path: &Path) -> Result<File1, Failure> {
@@ -319,4 +329,16 @@ fn report(mismatch: Mismatch, output: &mut Output) -> Result<Failure, Failure> {
     let hint =
         "was the store made from this chain's genesis? Versions after the last good one are not to be used";
     Ok(Failure { code: FAILED, ..Failure::new(message) }.hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unseen;
+
+    #[test]
+    fn a_replay_is_whole_once_every_block_of_the_file_was_compared_or_applied() {
+        assert_eq!([unseen(0, 8191, 8192), unseen(8192, 16383, 8192), unseen(5, 5, 1)], [0; 3]);
+        // Stopped while the blocks that the store holds were compared: none is left to apply.
+        assert_eq!(unseen(0, 8191, 3238), 4954);
+    }
 }

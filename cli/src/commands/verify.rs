@@ -1,6 +1,6 @@
 //! `verify`: somebody's answer to `eth_getProof` against a root.
 
-use std::path::PathBuf;
+use std::{io::Read, path::PathBuf};
 
 use alloy_primitives::{Address, B256, U256};
 use bristlecone_evm::eip1186::{self, Answer};
@@ -67,11 +67,14 @@ fn slots(slots: Vec<(B256, U256)>) -> Vec<SlotOut> {
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let io = |error: std::io::Error| Failure::new(format!("cannot read {}: {error}", args.file.display()));
-    let len = std::fs::metadata(&args.file).map_err(io)?.len();
-    if len > MAX_FILE_BYTES {
-        return Err(Failure::new(format!("{} has {len} bytes: that is no proof", args.file.display())));
+    // Not by the length that the system tells: a device or a pipe has none.
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(&args.file).map_err(io)?;
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        let file = args.file.display();
+        return Err(Failure::new(format!("{file} has more than {MAX_FILE_BYTES} bytes: that is no proof")));
     }
-    let bytes = std::fs::read(&args.file).map_err(io)?;
     let out = match String::from_utf8(bytes) {
         Ok(text) => eip1186::parse(&text, args.address)
             .and_then(|answer| proven(&answer, args))

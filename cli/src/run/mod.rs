@@ -15,8 +15,13 @@ use std::{
 };
 
 use bristlecone::{B256, Namespace, Options, RootSchedule, SchemeKind, Store};
+use clap::builder::RangedU64ValueParser;
 
-use crate::{failure::Failure, interrupt, output::Output};
+use crate::{
+    failure::{Failure, USAGE},
+    interrupt,
+    output::Output,
+};
 use committer::Phase;
 use readers::{Reads, Until};
 use report::{Figures, Interrupted};
@@ -60,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     root_every: u64,
     /// Threads that read while versions are committed.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = RangedU64ValueParser::<usize>::new().range(..=1024))]
     readers: usize,
     /// Memory for pages in bytes; the store's default if left out.
     #[arg(long, value_name = "BYTES")]
@@ -87,11 +92,15 @@ impl Args {
     fn plan(&self) -> Result<Plan, Failure> {
         let all = self.versions.checked_mul(self.inserts).and_then(|more| more.checked_add(self.keys));
         if all.is_none_or(|all| all > MAX_KEYS) {
-            return Err(Failure { code: 2, ..Failure::new(format!("more than {MAX_KEYS} keys")) });
+            return Err(Failure { code: USAGE, ..Failure::new(format!("more than {MAX_KEYS} keys")) });
+        }
+        let versions = self.keys.div_ceil(self.batch).checked_add(self.versions);
+        if versions.is_none_or(|versions| versions >= u64::from(u32::MAX)) {
+            return Err(Failure { code: USAGE, ..Failure::new("more than 4,294,967,294 versions") });
         }
         let updates = self.versions.checked_mul(self.updates);
         if updates.is_none_or(|updates| updates >= u64::from(u32::MAX)) {
-            return Err(Failure { code: 2, ..Failure::new("more than 4,294,967,294 updates") });
+            return Err(Failure { code: USAGE, ..Failure::new("more than 4,294,967,294 updates") });
         }
         Ok(Plan {
             workload: self.workload,

@@ -276,14 +276,24 @@ fn wrong_usage_has_exit_code_2() {
         &["init", "dir"],
         &["get", "dir", "0x1111111111111111111111111111111111111111", "x"],
         &["verify", "file"],
+        &["get", "dir", "0x1111111111111111111111111111111111111111", "1_0"],
+        &["prove", "dir", "0x0x11111111111111111111111111111111111111"],
         &["verify", "file", "--root", "0x12"],
+        &["verify", "file", "--root", &format!("0x0x{}", "1".repeat(62))],
         &["replay", "dir", "--blocks", "file", "--root-every", "0"],
         &["run", "--workload", "other"],
         &["run", "--keys", "0"],
         &["run", "dir", "--keys", "99999999999"],
+        &["run", "dir", "--versions", "18446744073709551615", "--updates", "0", "--inserts", "0"],
+        &["run", "dir", "--readers", "100000"],
     ] {
         let done = run(args);
         assert_eq!(done.code, Some(2), "{args:?}: {}", done.stderr);
+    }
+    // Whether it is an address or a flat key, only the store tells.
+    let Chain { dir, scratch: _scratch } = Chain::new();
+    for address in ["0x12", "zz", "0x0x11111111111111111111111111111111111111"] {
+        run(&["get", &dir, address]).fails(2, &[address]);
     }
     run(&["--help"]).ok();
     run(&["--version"]).ok();

@@ -6,7 +6,7 @@
 //! read here. Raw JSON values are kept until their meaning is known: numbers keep all their digits that
 //! way, and each value's place in the text gives the line for the error.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, marker::PhantomData, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, fmt, io::Read, marker::PhantomData, path::Path};
 
 use alloy_primitives::{Address, B256, Bytes, U256};
 use serde::{
@@ -25,12 +25,14 @@ impl Genesis {
     /// Reads a file. Errors name line and field.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let io = |source| Error::Io { action: "read", path: path.to_owned(), source };
-        let len = std::fs::metadata(path).map_err(io)?.len();
-        if len > MAX_FILE_BYTES {
-            let reason = format!("{len} bytes, but at most {MAX_FILE_BYTES} are read");
+        // Not by the length that the system tells: a device or a pipe has none.
+        let mut bytes = Vec::new();
+        let file = std::fs::File::open(path).map_err(io)?;
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(io)?;
+        if bytes.len() as u64 > MAX_FILE_BYTES {
+            let reason = format!("more than {MAX_FILE_BYTES} bytes, which is the most that is read");
             return Err(Error::Genesis { line: 1, field: "file".into(), reason });
         }
-        let bytes = std::fs::read(path).map_err(io)?;
         let text = std::str::from_utf8(&bytes).map_err(|error| {
             let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();

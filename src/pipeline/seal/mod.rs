@@ -17,7 +17,7 @@ use self::table::Superseded;
 use super::log::LogMessage;
 use super::{Core, add, lock};
 use crate::catalog::Catalog;
-use crate::event::Event;
+use crate::event::Asked;
 use crate::history::Run;
 use crate::state::VersionState;
 use crate::{Error, Result};
@@ -27,7 +27,7 @@ pub(crate) enum SealMessage {
     /// Versions to seal, oldest first; the last one has a root.
     Run(Vec<Arc<VersionState>>),
     /// Say when everything before this is sealed.
-    Flush(Arc<Event<()>>),
+    Flush(Asked<()>),
 }
 
 /// Runs until nobody can tell it anything.
@@ -41,7 +41,7 @@ pub(crate) fn run(
     let mut chains = Chains::default();
     while let Ok(message) = messages.recv() {
         match message {
-            SealMessage::Flush(done) => done.set(core.check_alive()),
+            SealMessage::Flush(done) => done.0.set(core.check_alive()),
             SealMessage::Run(run) => {
                 let outcome = core.check_alive().and_then(|()| seal(core, &mut writer, &mut chains, &run));
                 let outcome = outcome.map_err(|error| core.poison(error));
