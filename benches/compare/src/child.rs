@@ -106,9 +106,9 @@ pub(crate) struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Opens an empty store. `keys` and `commits` are what there will be at most.
-    pub(crate) fn open(spec: &'a Spec, keys: u64, commits: u64, root_every: u64) -> Result<Self> {
-        let setup = Setup { keys, commits, threads: spec.workload.threads, root_every };
+    /// Opens an empty store. `keys` is how many there will be at most.
+    pub(crate) fn open(spec: &'a Spec, keys: u64, root_every: u64) -> Result<Self> {
+        let setup = Setup { keys, threads: spec.workload.threads, root_every };
         let engine = engines::open(&spec.engine, &spec.dir, &setup)?;
         Ok(Self { spec, engine, chain: Chain::new(spec.workload.seed, spec.workload.skew), root_every })
     }
@@ -161,11 +161,10 @@ fn reference(spec: &Spec) -> Result<Figures> {
     let more = (workload.commits / 4).clamp(2, 50);
     let all_commits = workload.commits + 3 * more;
     let all_keys = workload.keys + all_commits * workload.inserts;
-    let load_commits = workload.keys.div_ceil(workload.batch);
 
     let watch = MemoryWatch::start();
     let harness_bytes = watch.take();
-    let mut run = Run::open(spec, all_keys, load_commits + all_commits, 1)?;
+    let mut run = Run::open(spec, all_keys, 1)?;
     let load = run.load()?.figures();
     let load_peak_bytes = watch.take();
 
@@ -298,7 +297,6 @@ fn reopen(
     }
     let setup = Setup {
         keys: chain.keys(),
-        commits: chain.versions(),
         threads: spec.workload.threads,
         root_every: 1,
     };

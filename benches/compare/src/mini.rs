@@ -17,7 +17,7 @@ pub(crate) fn measure(spec: &Spec, changes: u64, root_every: u64, lasting: Durat
     let watch = measure::MemoryWatch::start();
     let inserts = changes / 20;
     // More than can be: an upper bound for what engines size beforehand.
-    let mut run = Run::open(spec, 2 * spec.workload.keys, u64::from(u32::MAX), root_every)?;
+    let mut run = Run::open(spec, 2 * spec.workload.keys, root_every)?;
     let load = run.load()?.figures();
     watch.take();
     run.note("mini-blocks");

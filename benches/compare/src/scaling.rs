@@ -7,7 +7,7 @@ use crate::{child::Run, failure::Result, reads, spec::Spec};
 /// Loads once, then commits in batches of each size until about `changes` keys were changed.
 pub(crate) fn measure(spec: &Spec, batches: &[u64], changes: u64) -> Result<Value> {
     let keys = spec.workload.keys + changes * batches.len() as u64;
-    let mut run = Run::open(spec, keys, u64::from(u32::MAX), 1)?;
+    let mut run = Run::open(spec, keys, 1)?;
     let load = run.load()?.figures();
     let mut sizes = Vec::new();
     for batch in batches {

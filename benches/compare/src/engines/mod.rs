@@ -44,8 +44,6 @@ pub(crate) struct Facts {
 pub(crate) struct Setup {
     /// Keys that there will be at most, for what is sized beforehand.
     pub(crate) keys: u64,
-    /// Commits that there will be at most.
-    pub(crate) commits: u64,
     /// Threads for one commit; the engine's own choice, or that of its documentation, if left out.
     pub(crate) threads: Option<usize>,
     /// Every how many versions a root is computed. Only Bristlecone knows such a schedule.
@@ -145,8 +143,16 @@ fn sorted(mut changes: Changes) -> Changes {
 }
 
 /// All engines, in the order in which they are run and shown.
-pub(crate) const ALL: [Facts; 7] =
-    [ours::ETHEREUM, ours::BLAKE3, nomt::FACTS, qmdb::FACTS, jmt::FACTS, redb::FACTS, lmdb::FACTS];
+pub(crate) const ALL: [Facts; 8] = [
+    ours::ETHEREUM,
+    ours::BLAKE3,
+    nomt::FACTS,
+    qmdb::ANY,
+    qmdb::CURRENT,
+    jmt::FACTS,
+    redb::FACTS,
+    lmdb::FACTS,
+];
 
 /// The facts of the engine with this name.
 pub(crate) fn facts(name: &str) -> Result<Facts> {
@@ -161,7 +167,8 @@ pub(crate) fn open(name: &str, dir: &Path, setup: &Setup) -> Result<Box<dyn Engi
     Ok(match facts(name)?.name {
         "bristlecone" | "bristlecone-blake3" => Box::new(ours::Ours::open(name, dir, setup)?),
         "nomt" => Box::new(nomt::Nomt::open(dir, setup)?),
-        "qmdb" => Box::new(qmdb::Qmdb::open(dir, setup)?),
+        "qmdb" => Box::new(qmdb::Qmdb::<qmdb::Any>::open(dir, setup)?),
+        "qmdb-current" => Box::new(qmdb::Qmdb::<qmdb::Current>::open(dir, setup)?),
         "jmt" => Box::new(jmt::Jmt::open()),
         "redb" => Box::new(redb::Redb::open(dir)?),
         "lmdb" => Box::new(lmdb::Lmdb::open(dir, setup)?),
