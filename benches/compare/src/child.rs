@@ -32,6 +32,11 @@ const PROOFS: u64 = 5_000;
 /// Does what the spec says; the figures as one JSON object.
 pub(crate) fn run(spec: &Spec) -> Result<Value> {
     interrupt::install()?;
+    figures(spec)
+}
+
+/// The same without listening for signals.
+pub(crate) fn figures(spec: &Spec) -> Result<Value> {
     let figures = match &spec.job {
         Job::Reference => serde_json::to_value(reference(spec)?)?,
         Job::Scaling { batches, changes } => scaling::measure(spec, batches, *changes)?,
@@ -49,6 +54,7 @@ struct Figures {
     /// Waiting until work that commits left behind was done, and syncing all files.
     settle_seconds: f64,
     written_bytes_per_key: f64,
+    passed_bytes_per_key: f64,
     growth_bytes_per_key: f64,
     disk_bytes: u64,
     unhurried: PhaseFigures,
@@ -169,6 +175,7 @@ fn reference(spec: &Spec) -> Result<Figures> {
     let load_peak_bytes = watch.take();
 
     run.note("commit");
+    let passed = measure::passed_bytes();
     let (written, disk) = (measure::written_bytes(), run.engine.disk_bytes(&spec.dir)?);
     let phase = run.commit(workload.commits, sizes, None)?;
     let settling = Instant::now();
@@ -177,6 +184,7 @@ fn reference(spec: &Spec) -> Result<Figures> {
     let disk_bytes = run.engine.disk_bytes(&spec.dir)?;
     let a_key = |bytes: u64| bytes as f64 / phase.changed.max(1) as f64;
     let written_bytes_per_key = a_key(measure::written_bytes().saturating_sub(written));
+    let passed_bytes_per_key = a_key(measure::passed_bytes().saturating_sub(passed));
     let growth_bytes_per_key = a_key(disk_bytes.saturating_sub(disk));
     let commit_peak_bytes = watch.take();
     let commit = phase.figures();
@@ -212,6 +220,7 @@ fn reference(spec: &Spec) -> Result<Figures> {
         commit,
         settle_seconds,
         written_bytes_per_key,
+        passed_bytes_per_key,
         growth_bytes_per_key,
         disk_bytes,
         unhurried,
@@ -295,11 +304,7 @@ fn reopen(
     if !engines::facts(&spec.engine)?.persistent {
         return Ok(None);
     }
-    let setup = Setup {
-        keys: chain.keys(),
-        threads: spec.workload.threads,
-        root_every: 1,
-    };
+    let setup = Setup { keys: chain.keys(), threads: spec.workload.threads, root_every: 1 };
     let begun = Instant::now();
     let engine = engines::open(&spec.engine, &spec.dir, &setup)?;
     let took = begun.elapsed();

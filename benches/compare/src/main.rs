@@ -16,6 +16,8 @@ mod reads;
 mod report;
 mod scaling;
 mod spec;
+#[cfg(test)]
+mod tests;
 mod workload;
 
 use std::process::ExitCode;

@@ -22,6 +22,7 @@ pub(crate) fn measure(spec: &Spec, changes: u64, root_every: u64, lasting: Durat
     watch.take();
     run.note("mini-blocks");
     let pace = Pace { in_flight: spec.workload.in_flight, root_every, every: None };
+    let passed = measure::passed_bytes();
     let (written, disk) = (measure::written_bytes(), run.engine.disk_bytes(&spec.dir)?);
     let begun = Instant::now();
     let (engine, chain) = (run.engine.as_ref(), &mut run.chain);
@@ -39,6 +40,7 @@ pub(crate) fn measure(spec: &Spec, changes: u64, root_every: u64, lasting: Durat
         "root_every": root_every,
         "commit": phase.figures(),
         "written_bytes_per_key": a_key(measure::written_bytes().saturating_sub(written)),
+        "passed_bytes_per_key": a_key(measure::passed_bytes().saturating_sub(passed)),
         "growth_bytes_per_key": a_key(grown),
         "peak_bytes": watch.take(),
         "verified": verified,

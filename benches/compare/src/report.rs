@@ -35,7 +35,7 @@ pub(crate) enum Unit {
 pub(crate) type Row = (&'static str, &'static str, Unit);
 
 /// The rows of the reference workload.
-const REFERENCE: [Row; 34] = [
+const REFERENCE: [Row; 35] = [
     ("load, keys/s", "load.keys_per_second", Unit::Count),
     ("commit, keys/s", "commit.keys_per_second", Unit::Count),
     ("  visible p50, ms", "commit.visible_ms.p50", Unit::Milliseconds),
@@ -48,6 +48,7 @@ const REFERENCE: [Row; 34] = [
     ("  durable p50, ms", "unhurried.durable_ms.p50", Unit::Milliseconds),
     ("  root p50, ms", "unhurried.root_ms.p50", Unit::Milliseconds),
     ("written, B a changed key", "written_bytes_per_key", Unit::Bytes),
+    ("  passed to write calls", "passed_bytes_per_key", Unit::Bytes),
     ("disk growth, B a changed key", "growth_bytes_per_key", Unit::Bytes),
     ("get latest p50, µs", "get_ns.p50", Unit::Microseconds),
     ("  p99, µs", "get_ns.p99", Unit::Microseconds),
@@ -73,7 +74,7 @@ const REFERENCE: [Row; 34] = [
 ];
 
 /// The rows of mini-blocks.
-const MINI_BLOCKS: [Row; 10] = [
+const MINI_BLOCKS: [Row; 11] = [
     ("commits/s", "commit.commits_per_second", Unit::Count),
     ("visible p50, ms", "commit.visible_ms.p50", Unit::Milliseconds),
     ("  p99, ms", "commit.visible_ms.p99", Unit::Milliseconds),
@@ -82,6 +83,7 @@ const MINI_BLOCKS: [Row; 10] = [
     ("  p99, ms", "commit.durable_ms.p99", Unit::Milliseconds),
     ("scheduled root p50, ms", "commit.root_ms.p50", Unit::Milliseconds),
     ("written, B a changed key", "written_bytes_per_key", Unit::Bytes),
+    ("  passed to write calls", "passed_bytes_per_key", Unit::Bytes),
     ("disk growth, B a changed key", "growth_bytes_per_key", Unit::Bytes),
     ("anonymous memory, MiB", "peak_bytes", Unit::Mebibytes),
 ];

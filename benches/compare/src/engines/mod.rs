@@ -138,7 +138,7 @@ fn value(bytes: &[u8]) -> Result<Value> {
 
 /// Sorted by key: what trees like best. Part of the commit's time.
 fn sorted(mut changes: Changes) -> Changes {
-    changes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    changes.sort_unstable_by_key(|(key, _)| *key);
     changes
 }
 

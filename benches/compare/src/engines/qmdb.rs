@@ -51,7 +51,9 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{Changes, Commit, Engine, Facts, Failure, Key, Proof, Prover, Reader, Result, Root, Setup, Value};
+use super::{
+    Changes, Commit, Engine, Facts, Failure, Key, Proof, Prover, Reader, Result, Root, Setup, Value,
+};
 
 pub(super) const ANY: Facts = Facts {
     name: "qmdb",
@@ -81,7 +83,10 @@ type StorageError = storage::Error<mmb::Family>;
 pub(super) trait Database:
     DbAny<mmb::Family, Key = Digest, Value = Digest, Digest = Digest> + 'static
 {
-    fn init(context: Context, threads: NonZeroUsize) -> impl Future<Output = std::result::Result<Self, StorageError>>;
+    fn init(
+        context: Context,
+        threads: NonZeroUsize,
+    ) -> impl Future<Output = std::result::Result<Self, StorageError>>;
 
     fn prover(lent: Lent<'_, Self>) -> Option<Box<dyn Prover + '_>>;
 }
