@@ -14,7 +14,7 @@ use crate::{
 /// Figures are medians over the repeats, with the least and the most beside them. What each row means, and how each engine is
 /// configured, is in docs/compare.md.
 #[derive(Debug, clap::Parser)]
-#[command(name = "bristlecone-compare", version)]
+#[command(name = "bristlecone-compare", version, args_override_self = true)]
 pub(crate) struct Args {
     /// Which engines, in which order (see --list); all if left out.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]

@@ -2,6 +2,7 @@
 
 mod affinity;
 mod args;
+mod case;
 mod child;
 mod commits;
 mod engines;
@@ -14,6 +15,7 @@ mod parent;
 mod plot;
 mod reads;
 mod report;
+mod run;
 mod scaling;
 mod spec;
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::{
-    child::Run,
     commits::{self, Pace},
     failure::Result,
     measure,
+    run::Run,
     spec::Spec,
 };
 

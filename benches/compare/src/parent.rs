@@ -9,13 +9,12 @@ use std::{
 };
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
     args::Args,
-    engines::{self, Facts},
+    case::Case,
     failure::{Failure, Result},
-    figures::Summary,
     interrupt, plot, report,
     spec::{Job, Spec, Workload},
 };
@@ -25,22 +24,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// How long a child has to end by itself once a stop was asked for.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// One thing to be measured again and again: an engine, and in `--scaling` also a number of keys and of threads.
-#[derive(Debug)]
-pub(crate) struct Case {
-    pub(crate) facts: Facts,
-    pub(crate) workload: Workload,
-    pub(crate) job: Job,
-    /// What each run gave.
-    pub(crate) runs: Vec<Value>,
-}
-
-impl Case {
-    pub(crate) fn summary(&self) -> Summary {
-        Summary::of(&self.runs)
-    }
-}
 
 /// Everything the command line asks for.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -175,15 +158,4 @@ fn same_roots(cases: &[Case]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// What stands on each line of JSON beside the figures.
-pub(crate) fn label(case: &Case) -> Value {
-    json!({
-        "engine": case.facts.name,
-        "facts": case.facts,
-        "version": engines::crate_version(case.facts.crate_name),
-        "workload": case.workload,
-        "job": case.job,
-    })
 }

@@ -5,14 +5,7 @@ use std::{fs, path::Path};
 use comfy_table::{Table, presets};
 use serde_json::json;
 
-use crate::{
-    affinity,
-    args::Args,
-    engines,
-    figures::Spread,
-    parent::{Case, label},
-    spec::Job,
-};
+use crate::{affinity, args::Args, case::Case, engines, figures::Spread, spec::Job};
 
 /// How a figure is written.
 #[derive(Clone, Copy, Debug)]
@@ -182,7 +175,7 @@ pub(crate) fn list(json: bool) {
 /// A run that has just ended.
 pub(crate) fn run(args: &Args, case: &Case, repeat: u64, figures: &serde_json::Value) {
     if args.json {
-        let mut line = label(case);
+        let mut line = case.label();
         line["kind"] = json!("run");
         line["repeat"] = json!(repeat);
         line["figures"] = figures.clone();
@@ -194,7 +187,7 @@ pub(crate) fn run(args: &Args, case: &Case, repeat: u64, figures: &serde_json::V
 pub(crate) fn summaries(args: &Args, cases: &[Case]) {
     if args.json {
         for case in cases {
-            let mut line = label(case);
+            let mut line = case.label();
             line["kind"] = json!("summary");
             line["runs"] = json!(case.runs.len());
             line["figures"] = json!(case.summary());

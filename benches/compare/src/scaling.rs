@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{child::Run, failure::Result, reads, spec::Spec};
+use crate::{failure::Result, reads, run::Run, spec::Spec};
 
 /// Loads once, then commits in batches of each size until about `changes` keys were changed.
 pub(crate) fn measure(spec: &Spec, batches: &[u64], changes: u64) -> Result<Value> {

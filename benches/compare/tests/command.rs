@@ -1,4 +1,8 @@
 //! The command as a person meets it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "the helpers of a test stop at what they did not expect, as the test does"
+)]
 
 use std::{
     collections::BTreeSet,

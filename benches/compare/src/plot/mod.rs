@@ -6,10 +6,10 @@ use std::{fs, path::Path};
 
 use crate::{
     args::Args,
+    case::Case,
     failure::{Failure, Result},
     figures::Summary,
     measure::QUANTILES,
-    parent::Case,
     spec::Job,
 };
 use svg::{Axis, COLOURS, Drawing};
