@@ -391,7 +391,15 @@ impl Prepared {
     fn settle(&mut self) {
         let bytes = &self.bytes;
         let key = |op: &PreparedOp| bytes.get(op.key.clone()).unwrap_or_default();
-        self.ops.sort_by(|a, b| key(a).cmp(key(b)));
+        // By the first bytes of the keys, as numbers, and by where they came: keys are looked at only where those are the same.
+        let mut order: Vec<(u64, u32)> =
+            self.ops.iter().enumerate().map(|(at, op)| (head(key(op)), at as u32)).collect();
+        order.sort_unstable();
+        for equal in order.chunk_by_mut(|(a, _), (b, _)| a == b).filter(|equal| equal.len() > 1) {
+            let key = |at: &u32| self.ops.get(*at as usize).map(key).unwrap_or_default();
+            equal.sort_by(|(_, a), (_, b)| key(a).cmp(key(b)).then(a.cmp(b)));
+        }
+        self.ops = order.iter().filter_map(|(_, at)| self.ops.get(*at as usize).cloned()).collect();
         self.ops.dedup_by(|later, kept| {
             if key(later) != key(kept) {
                 return false;
@@ -412,6 +420,13 @@ impl Prepared {
             true
         });
     }
+}
+
+/// The first eight bytes of a key as a number that sorts like them; a shorter key as if zeroes followed.
+fn head(key: &[u8]) -> u64 {
+    let mut head = [0; 8];
+    head.iter_mut().zip(key).for_each(|(head, byte)| *head = *byte);
+    u64::from_be_bytes(head)
 }
 
 #[cfg(test)]

@@ -100,6 +100,14 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
+    /// More versions wait for their scheduled roots than the options allow, and they ask for a refusal. Nothing was committed.
+    #[error("{waiting} versions wait for their roots, {limit} are allowed: wait for a root and try again")]
+    Unrooted {
+        /// Versions waiting.
+        waiting: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// An earlier write or sync failed. Nothing more is written; what is visible stays readable. Reopen the store.
     #[error("the store takes no more writes since an earlier failure: {0}; reopen it to go on")]
     Poisoned(Arc<Error>),

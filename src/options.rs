@@ -96,12 +96,12 @@ pub enum RootSchedule {
     OnDemand,
 }
 
-/// What `commit` does when too much waits to be sealed.
+/// What `commit` does when too much waits to be sealed, or for roots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backpressure {
     /// It waits.
     Block,
-    /// It answers [`Error::Busy`].
+    /// It answers [`Error::Busy`] or [`Error::Unrooted`].
     Refuse,
 }
 
@@ -113,6 +113,7 @@ pub struct Options {
     pub(crate) roots: RootSchedule,
     pub(crate) seal_keys: u64,
     pub(crate) max_unsealed_keys: u64,
+    pub(crate) max_unrooted: u64,
     pub(crate) backpressure: Backpressure,
     pub(crate) cache_bytes: u64,
     pub(crate) threads: usize,
@@ -137,6 +138,7 @@ impl Options {
             roots: RootSchedule::Every(1),
             seal_keys: 80_000,
             max_unsealed_keys: 400_000,
+            max_unrooted: 4,
             backpressure: Backpressure::Block,
             cache_bytes: 1 << 30,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -177,6 +179,13 @@ impl Options {
     #[must_use]
     pub fn max_unsealed_keys(self, max_unsealed_keys: u64) -> Self {
         Self { max_unsealed_keys, ..self }
+    }
+
+    /// Versions that may wait for their scheduled roots before `commit` holds back: how far roots may lag when commits come faster
+    /// than they can be hashed. Versions without a scheduled root do not count. Default 4.
+    #[must_use]
+    pub fn max_unrooted(self, max_unrooted: u64) -> Self {
+        Self { max_unrooted, ..self }
     }
 
     /// Whether `commit` waits or refuses when it holds back. Default: it waits.
@@ -238,6 +247,9 @@ impl Options {
         }
         if self.seal_keys == 0 {
             return bad("seal_keys", "must be at least 1");
+        }
+        if self.max_unrooted == 0 {
+            return bad("max_unrooted", "must be at least 1");
         }
         if self.threads == 0 {
             return bad("threads", "must be at least 1");

@@ -111,7 +111,7 @@ fn a_root_that_is_not_on_the_schedule_is_computed_when_asked_for() {
 #[test]
 fn a_commit_that_would_wait_is_refused_where_that_is_asked_for() {
     let (vfs, gate) = GatedVfs::new(SimVfs::new(0));
-    let options = flat(vfs).seal_keys(1).max_unsealed_keys(3).backpressure(Backpressure::Refuse);
+    let options = flat(vfs).seal_keys(1).max_unsealed_keys(3).max_unrooted(1_000).backpressure(Backpressure::Refuse);
     let store = options.open(DIR).unwrap();
     store.commit(put(b"first", b"")).unwrap();
     store.flush().unwrap();
@@ -132,8 +132,42 @@ fn a_commit_that_would_wait_is_refused_where_that_is_asked_for() {
 }
 
 #[test]
+fn commits_that_outrun_their_roots_are_refused_or_wait() {
+    let large = || {
+        let mut batch = Batch::new();
+        for key in 0..20_000u32 {
+            batch.put(&key.to_be_bytes(), b"x");
+        }
+        batch
+    };
+    let options = flat(SimVfs::new(0)).max_unrooted(1);
+    let store = options.clone().backpressure(Backpressure::Refuse).open(DIR).unwrap();
+    let mut refused = 0;
+    for _ in 0..20 {
+        let commit = store.commit(large());
+        match store.commit(put(b"next", b"x")) {
+            Err(Error::Unrooted { waiting: 1, limit: 1 }) => refused += 1,
+            Err(error) => panic!("{error}"),
+            Ok(_) => {}
+        }
+        commit.unwrap().root().wait().unwrap();
+        store.flush().unwrap();
+    }
+    assert!(refused > 0, "20,000 keys were hashed in no time, twenty times");
+    store.close().unwrap();
+    let store = options.open("/waits").unwrap();
+    let mut last = None;
+    for _ in 0..5 {
+        let commit = store.commit(large()).unwrap();
+        // One may wait: that which was just made.
+        let before = last.replace(commit);
+        assert!(before.is_none_or(|before| before.root().try_get().is_some()));
+    }
+}
+
+#[test]
 fn what_was_refused_is_taken_once_it_is_tried_again() {
-    let options = flat(SimVfs::new(0)).max_unsealed_keys(3).backpressure(Backpressure::Refuse);
+    let options = flat(SimVfs::new(0)).max_unsealed_keys(3).max_unrooted(1_000).backpressure(Backpressure::Refuse);
     let store = options.open(DIR).unwrap();
     let begun = std::time::Instant::now();
     for number in 0..50u8 {

@@ -64,6 +64,7 @@ pub(crate) struct Core {
     pub(crate) roots: RootSchedule,
     pub(crate) seal_keys: u64,
     pub(crate) max_unsealed_keys: u64,
+    max_unrooted: u64,
     pub(crate) backpressure: Backpressure,
     pub(crate) cache_bytes: u64,
     pub(crate) counters: Counters,
@@ -82,6 +83,8 @@ pub(crate) struct Unsealed {
     pub(crate) keys: u64,
     pub(crate) versions: u64,
     pub(crate) batch_bytes: u64,
+    /// Versions that wait for their scheduled roots.
+    pub(crate) unrooted: u64,
     /// When a commit that found no room last asked for a cut.
     pub(crate) urged: Option<Instant>,
 }
@@ -119,6 +122,7 @@ impl Core {
             roots: options.roots,
             seal_keys: options.seal_keys,
             max_unsealed_keys: options.max_unsealed_keys,
+            max_unrooted: options.max_unrooted,
             backpressure: options.backpressure,
             cache_bytes: options.cache_bytes,
             counters: Counters::default(),
@@ -152,6 +156,8 @@ impl Core {
         if self.failure.set(error.clone()).is_ok() {
             tracing::error!(%error, "the store takes no more writes");
         }
+        // Under the lock, so that nobody is between looking and waiting.
+        drop(lock(&self.unsealed));
         self.room.notify_all();
         Error::Poisoned(self.failure.get().cloned().unwrap_or(error))
     }
@@ -168,11 +174,22 @@ impl Core {
         *lock(&self.unsealed)
     }
 
-    /// Waits, or refuses, while too much waits to be sealed. Either way the run is cut: nobody else may ask for it.
+    /// Waits, or refuses, while too much waits for roots or to be sealed. In the second case the run is cut: nobody else may ask
+    /// for it.
     pub(crate) fn wait_for_room(&self, urge: impl Fn()) -> Result<()> {
         let mut unsealed = lock(&self.unsealed);
-        while unsealed.keys > self.max_unsealed_keys {
+        loop {
             self.check_alive()?;
+            if unsealed.unrooted >= self.max_unrooted {
+                if self.backpressure == Backpressure::Refuse {
+                    return Err(Error::Unrooted { waiting: unsealed.unrooted, limit: self.max_unrooted });
+                }
+                unsealed = self.room.wait(unsealed).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            if unsealed.keys <= self.max_unsealed_keys {
+                return Ok(());
+            }
             // Again and again: what was asked for may have come before the commit that it was meant for.
             if unsealed.urged.is_none_or(|urged| urged.elapsed() >= URGE_AGAIN) {
                 unsealed.urged = Some(Instant::now());
@@ -184,8 +201,6 @@ impl Core {
             let waited = self.room.wait_timeout(unsealed, URGE_AGAIN);
             unsealed = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        drop(unsealed);
-        self.check_alive()
     }
 
     pub(crate) fn enter(&self, state: &VersionState) {
@@ -193,6 +208,15 @@ impl Core {
         unsealed.keys += state.weight();
         unsealed.versions += 1;
         unsealed.batch_bytes += state.batch_bytes() as u64;
+        unsealed.unrooted += u64::from(self.is_scheduled(state.version));
+    }
+
+    /// The scheduled root of a version is known, or never will be.
+    pub(crate) fn rooted(&self) {
+        let mut unsealed = lock(&self.unsealed);
+        unsealed.unrooted = unsealed.unrooted.saturating_sub(1);
+        drop(unsealed);
+        self.room.notify_all();
     }
 
     pub(crate) fn leave(&self, run: &[Arc<VersionState>]) {

@@ -75,6 +75,7 @@ pub(crate) fn run(
                 }
                 if core.is_scheduled(state.version) {
                     hasher.settle(&state);
+                    core.rooted();
                 }
                 run.keys += state.weight();
                 run.bytes += state.sealed_bytes();

@@ -281,8 +281,11 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
         entries
     }
 
+    /// Asks for the pages ahead, and for the references that they carry on.
     fn hint_ahead(&self, list: &[Listed], at: usize) {
-        let ahead = |steps: usize| list.get(at + steps).map(|listed| listed.reference);
+        let ahead = |steps: usize| {
+            list.get(at + steps).filter(|listed| listed.known.is_none()).map(|listed| listed.reference)
+        };
         let source = |reference| self.pages.page(reference).and_then(|page| page.sources().next());
         if let Some(reference) = ahead(PLACE_AHEAD) {
             self.pages.hint(reference, Hint::Place);

@@ -26,11 +26,12 @@ pub(crate) struct Edge {
     pub(crate) target: Target,
 }
 
-/// A branch over the entries `low..high`.
+/// A branch over the entries from `low` on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Branch {
     pub(crate) low: u16,
-    pub(crate) high: u16,
+    #[cfg(test)]
+    high: u16,
     /// Nibble depth at which its children part.
     pub(crate) depth: u16,
     /// The entry whose key ends here.
@@ -63,12 +64,6 @@ impl Structure {
         }
         this.storages.sort_unstable_by_key(|(entry, _)| *entry);
         this
-    }
-
-    /// The place in post-order of the branch over exactly the entries `low..high`, if there is one.
-    pub(crate) fn branch_over(&self, low: u16, high: u16) -> Option<usize> {
-        let order = |branch: &Branch| branch.high.cmp(&high).then(low.cmp(&branch.low));
-        self.branches.binary_search_by(order).ok()
     }
 
     /// The edges below `branch`.
@@ -112,6 +107,7 @@ impl Structure {
         }
         self.branches.push(Branch {
             low: low as u16,
+            #[cfg(test)]
             high: high as u16,
             depth,
             value,
@@ -160,4 +156,87 @@ pub(crate) fn edge_from(page: Page<'_>, entry: usize) -> usize {
     }
     let last = if head.is_account() { page.account_end(entry) - 1 } else { entry };
     side(left).max(side(right(last)))
+}
+
+/// The branches of a page in post-order, each as the entries `low..high` that it is over. Cheaper than a [`Structure`]: linear in
+/// the entries, and no path is looked at.
+pub(crate) fn branches(page: Page<'_>) -> Vec<(u16, u16)> {
+    let mut out = Vec::with_capacity(page.len());
+    let mut open: Vec<(usize, u16)> = Vec::new();
+    span(page, 0, page.len(), &mut open, &mut out);
+    out
+}
+
+fn span(page: Page<'_>, low: usize, high: usize, open: &mut Vec<(usize, u16)>, out: &mut Vec<(u16, u16)>) {
+    let bottom = open.len();
+    let mut at = low;
+    while at < high {
+        let mut end = at + 1;
+        if page.has_accounts() && page.head(at).is_account() {
+            end = page.account_end(at);
+            span(page, at + 1, end, open, out);
+        }
+        let right = (end < high).then(|| page.shared(end - 1));
+        // Where the node begins that `right` may be above: at this entry, or at the last branch that ended here.
+        let mut first = at as u16;
+        while let Some((_, from)) =
+            open.get(bottom..).and_then(|open| open.last()).copied().filter(|(depth, _)| right.is_none_or(|right| *depth > right))
+        {
+            open.pop();
+            out.push((from, end as u16));
+            first = from;
+        }
+        let above = open.get(bottom..).and_then(|open| open.last()).map(|(depth, _)| *depth);
+        if let Some(right) = right.filter(|right| above.is_none_or(|above| above < *right)) {
+            open.push((right, first));
+        }
+        at = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::page::{Entry, Item, PageBuilder};
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    #[test]
+    fn branches_are_those_of_the_structure() {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        for round in 0..2_000 {
+            // Few different bytes, so that much is shared; accounts with slots in every other round.
+            let accounts = round % 2 == 1;
+            let mut keys: Vec<Vec<u8>> = Vec::new();
+            for _ in 0..random.random_range(1..20) {
+                let mut bytes = |len: usize| -> Vec<u8> {
+                    (0..len).map(|_| [0x00, 0x01, 0x10, 0x11][random.random_range(0..4)]).collect()
+                };
+                let account = if accounts { bytes(32) } else { bytes(4) };
+                let slots: Vec<Vec<u8>> = (0..3).map(|_| [account.clone(), bytes(32)].concat()).collect();
+                if accounts {
+                    keys.extend(slots);
+                }
+                keys.push(account);
+            }
+            keys.sort();
+            keys.dedup();
+            let mut builder = PageBuilder::new(0);
+            for key in &keys {
+                let below = key.len() == 64;
+                let item = if accounts && !below {
+                    Item::Account { stamp: 1, wiped: 0, body: b"" }
+                } else {
+                    Item::Leaf { stamp: 1, value: b"v" }
+                };
+                let tail = if below { &key[32..] } else { &key[..] };
+                builder.push(&Entry { below, end: key.len() * 2, tail, item });
+            }
+            let bytes = builder.finish();
+            let page = Page::new(&bytes);
+            let expected: Vec<_> =
+                Structure::new(page).branches.iter().map(|branch| (branch.low, branch.high)).collect();
+            assert_eq!(branches(page), expected, "{keys:x?}");
+        }
+    }
 }

@@ -5,11 +5,12 @@
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
+use core::cell::OnceCell;
 
 use super::{Pages, Refs};
 use crate::page::Page;
 use crate::scheme::NodeRef;
-use crate::structure::{Structure, edge_from};
+use crate::structure::{branches, edge_from};
 
 /// What is carried into one page.
 pub(super) enum Carry<'p> {
@@ -34,7 +35,17 @@ pub(super) struct Carried<'p> {
     word: u64,
     page: Page<'p>,
     refs: &'p Refs,
-    structure: Structure,
+    /// Its branches in post-order, as the entries `low..high` that they are over; filled in when they are asked for.
+    branches: OnceCell<Vec<(u16, u16)>>,
+}
+
+impl Carried<'_> {
+    /// The reference of the branch over exactly the entries `low..high`, if there is one.
+    fn branch_over(&self, low: u16, high: u16) -> Option<NodeRef> {
+        let branches = self.branches.get_or_init(|| branches(self.page));
+        let number = branches.binary_search_by(|(l, h)| h.cmp(&high).then(low.cmp(l))).ok()?;
+        self.refs.get(self.page.len() + number).copied()
+    }
 }
 
 impl<'p> Carry<'p> {
@@ -70,7 +81,7 @@ impl<'p> Carry<'p> {
                 }
                 let page = pages.page(word)?;
                 if let Some(refs) = pages.refs(word) {
-                    sources.push(Carried { word, page, refs, structure: Structure::new(page) });
+                    sources.push(Carried { word, page, refs, branches: OnceCell::new() });
                     continue;
                 }
                 (word, place) = page.origin(place)?;
@@ -133,8 +144,7 @@ impl<'p> Carry<'p> {
                     return None;
                 }
                 let source = sources.get(usize::from(source))?;
-                let number = source.structure.branch_over(first, first + (high - low) as u16)?;
-                source.refs.get(source.page.len() + number).copied()
+                source.branch_over(first, first + (high - low) as u16)
             }
         }
     }
