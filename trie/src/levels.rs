@@ -150,10 +150,19 @@ const UNKNOWN: NodeRef = NodeRef::UNKNOWN;
 
 /// A page on the list of those to be hashed.
 #[derive(Clone, Copy)]
-struct Listed {
+struct Listed<'p> {
     reference: u64,
+    /// The page, and the first of those it came from, once they were looked at.
+    page: Option<Page<'p>>,
+    source: Option<u64>,
     /// What its parent names it by.
     known: Option<Value>,
+}
+
+impl Listed<'_> {
+    fn new(reference: u64) -> Self {
+        Self { reference, page: None, source: None, known: None }
+    }
 }
 
 /// A page with child pages, which waits for them.
@@ -224,16 +233,18 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
     /// From the root down the pages are listed that have no references; those without child pages are encoded as they
     /// come, the others once the list is complete, the last first, so that what is below a page is known before it.
     fn trie<S: Scheme>(&mut self, root: u64) -> Result<(), HashError> {
-        let mut list = vec![Listed { reference: root, known: None }];
+        let mut list = vec![Listed::new(root)];
         let mut inner = Vec::new();
         let mut at = 0;
         while at < list.len() {
-            self.hint_ahead(&list, at);
-            let Some(Listed { reference, known: None }) = list.get(at).copied() else {
+            self.hint_ahead(&mut list, at);
+            let Some(Listed { reference, page, .. }) = list.get(at).copied() else { break };
+            if let Some(node) = self.pages.refs(reference).and_then(|refs| refs.last()) {
+                self.know(&mut list, at, Value::Known(*node));
                 at += 1;
                 continue;
-            };
-            let Some(page) = self.pages.page(reference) else {
+            }
+            let Some(page) = page.or_else(|| self.pages.page(reference)) else {
                 let node = self.pages.top(reference).filter(|_| at > 0);
                 self.know(&mut list, at, Value::Known(node.ok_or(HashError::MissingPage(reference))?));
                 at += 1;
@@ -260,21 +271,20 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
         Ok(())
     }
 
-    fn know(&self, list: &mut [Listed], at: usize, value: Value) {
+    fn know(&self, list: &mut [Listed<'p>], at: usize, value: Value) {
         if let Some(listed) = list.get_mut(at) {
             listed.known = Some(value);
         }
     }
 
     /// Lists the child pages of `page` that are not carried; says which entries they are.
-    fn children(&self, page: Page<'p>, carry: &Carry<'p>, list: &mut Vec<Listed>) -> Vec<u16> {
+    fn children(&self, page: Page<'p>, carry: &Carry<'p>, list: &mut Vec<Listed<'p>>) -> Vec<u16> {
         let mut entries = Vec::new();
-        for index in (0..page.len()).filter(|index| !carry.keeps(*index)) {
+        for index in carry.changed(page.len()) {
             if let Item::Child { reference } = page.entry(index).item
                 && carry.entry(index, None).is_none()
             {
-                let known = self.pages.refs(reference).and_then(|refs| refs.last()).copied();
-                list.push(Listed { reference, known: known.map(Value::Known) });
+                list.push(Listed::new(reference));
                 entries.push(index as u16);
             }
         }
@@ -282,21 +292,20 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
     }
 
     /// Asks for the pages ahead, and for the references that they carry on.
-    fn hint_ahead(&self, list: &[Listed], at: usize) {
-        let ahead = |steps: usize| {
-            list.get(at + steps).filter(|listed| listed.known.is_none()).map(|listed| listed.reference)
-        };
-        let source = |reference| self.pages.page(reference).and_then(|page| page.sources().next());
-        if let Some(reference) = ahead(PLACE_AHEAD) {
-            self.pages.hint(reference, Hint::Place);
+    fn hint_ahead(&self, list: &mut [Listed<'p>], at: usize) {
+        for (ahead, hint) in [(PLACE_AHEAD, Hint::Place), (PAGE_AHEAD, Hint::Page)] {
+            if let Some(listed) = list.get(at + ahead) {
+                self.pages.hint(listed.reference, hint);
+            }
         }
-        if let Some(reference) = ahead(PAGE_AHEAD) {
-            self.pages.hint(reference, Hint::Page);
+        if let Some(listed) = list.get_mut(at + SOURCE_AHEAD) {
+            listed.page = self.pages.page(listed.reference);
+            listed.source = listed.page.and_then(|page| page.sources().next());
+            if let Some(source) = listed.source {
+                self.pages.hint(source, Hint::Place);
+            }
         }
-        if let Some(source) = ahead(SOURCE_AHEAD).and_then(source) {
-            self.pages.hint(source, Hint::Place);
-        }
-        if let Some(source) = ahead(REFS_AHEAD).and_then(source) {
+        if let Some(source) = list.get(at + REFS_AHEAD).and_then(|listed| listed.source) {
             self.pages.hint(source, Hint::Refs);
         }
     }
@@ -317,14 +326,14 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
             // A branch has two children at least.
             jobs.refs.resize(base + 2 * page.len(), UNKNOWN);
         }
-        let mut sheet = Sheet { page, shape: self.shape, carry, children, base, branches: 0 };
+        let mut sheet = Sheet::new(page, self.shape, carry, children, base);
         let mut value = Value::Known(NodeRef::hash(S::empty_root()));
         if !page.is_empty() {
             let from = if is_root { 0 } else { page.depth() };
             let span = Span { low: 0, high: page.len(), from, is_root };
             (value, _) = sheet.edge::<S>(span, stacks, jobs)?;
         }
-        let end = base + page.len() + sheet.branches;
+        let end = base + page.len() + sheet.branches();
         jobs.refs.truncate(end);
         if is_root {
             // One more: the root itself, with the extension at the top.

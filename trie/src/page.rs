@@ -181,6 +181,25 @@ pub struct Page<'a> {
     flags: u8,
 }
 
+/// What neighbouring entries of a page share.
+#[derive(Clone, Copy)]
+pub(crate) struct Gaps<'a> {
+    bytes: &'a [u8],
+    wide: bool,
+}
+
+impl Gaps<'_> {
+    /// That of entry `index` and the next.
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> i32 {
+        if self.wide {
+            u16_at(self.bytes, index * 2).into()
+        } else {
+            self.bytes.get(index).copied().unwrap_or_default().into()
+        }
+    }
+}
+
 /// Where the parts of a page begin, in its bytes.
 struct Offsets {
     ends: usize,
@@ -392,15 +411,19 @@ impl<'a> Page<'a> {
         self.bytes.get(first + self.end_before(index)..first + self.end_before(end)).unwrap_or_default()
     }
 
+    /// How many nibbles below `depth` each entry shares with the next one.
+    #[inline]
+    pub(crate) fn gaps(&self) -> Gaps<'a> {
+        let wide = self.has(flag::WIDE);
+        let at = self.offsets().shared;
+        let bytes = self.bytes.get(at..at + self.len * if wide { 2 } else { 1 }).unwrap_or_default();
+        Gaps { bytes, wide }
+    }
+
     /// How many nibbles below `depth` entry `index` shares with the next one.
     #[inline]
     fn shared_below(&self, index: usize) -> u16 {
-        let at = self.offsets().shared;
-        if self.has(flag::WIDE) {
-            u16_at(self.bytes, at + index * 2)
-        } else {
-            self.bytes.get(at + index).copied().unwrap_or_default().into()
-        }
+        self.gaps().get(index) as u16
     }
 
     /// How many nibbles, from the root of the trie, entry `index` shares with the next one.

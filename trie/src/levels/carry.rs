@@ -7,6 +7,7 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 use core::cell::OnceCell;
 
+use super::jobs::Jobs;
 use super::{Pages, Refs};
 use crate::page::Page;
 use crate::scheme::NodeRef;
@@ -96,6 +97,21 @@ impl<'p> Carry<'p> {
             if changed.get(index / 8).is_some_and(|byte| byte >> (index % 8) & 1 == 0))
     }
 
+    /// The entries that are not [kept](Self::keeps), of `len`.
+    pub(super) fn changed(&self, len: usize) -> impl Iterator<Item = usize> {
+        let changed = if let Self::InPlace { changed, .. } = self { &changed[..] } else { &[] };
+        let all = matches!(self, Self::InPlace { .. });
+        (0..len.div_ceil(8)).flat_map(move |at| {
+            let mut byte = if all { changed.get(at).copied().unwrap_or_default() } else { u8::MAX };
+            core::iter::from_fn(move || {
+                let bit = (byte != 0).then(|| byte.trailing_zeros() as usize)?;
+                byte &= byte - 1;
+                Some(at * 8 + bit)
+            })
+        })
+        .filter(move |index| *index < len)
+    }
+
     /// References to begin with: of a page that was changed in place those of the older one.
     pub(super) fn refs(&self) -> &'p Refs {
         match self {
@@ -132,20 +148,30 @@ impl<'p> Carry<'p> {
         })
     }
 
-    /// The reference of branch `number` of the page (in post-order), all of whose entries `low..high` are carried.
-    pub(super) fn branch(&self, len: usize, number: usize, low: usize, high: usize) -> Option<NodeRef> {
+    /// Whether the branch over the entries `low..high`, all of which are carried, was there before; then its reference is put
+    /// at `slot`.
+    pub(super) fn has_branch(&self, low: usize, high: usize, slot: usize, jobs: &mut Jobs) -> bool {
         match self {
-            Self::Nothing => None,
-            Self::InPlace { refs, .. } => refs.get(len + number).copied(),
-            Self::Mapped { origins, sources } => {
-                let (source, first) = origins.get(low).copied().flatten()?;
-                let all = origins.get(low..high)?.iter().zip(first..);
-                if !all.into_iter().all(|(origin, place)| *origin == Some((source, place))) {
-                    return None;
+            Self::Nothing => false,
+            // It stands there already, with all others.
+            Self::InPlace { .. } => true,
+            Self::Mapped { .. } => match self.mapped_branch(low, high) {
+                Some(node) => {
+                    jobs.set(slot, node);
+                    true
                 }
-                let source = sources.get(usize::from(source))?;
-                source.branch_over(first, first + (high - low) as u16)
-            }
+                None => false,
+            },
         }
+    }
+
+    fn mapped_branch(&self, low: usize, high: usize) -> Option<NodeRef> {
+        let Self::Mapped { origins, sources } = self else { return None };
+        let (source, first) = origins.get(low).copied().flatten()?;
+        let all = origins.get(low..high)?.iter().zip(first..);
+        if !all.into_iter().all(|(origin, place)| *origin == Some((source, place))) {
+            return None;
+        }
+        sources.get(usize::from(source))?.branch_over(first, first + (high - low) as u16)
     }
 }

@@ -14,15 +14,17 @@ use crate::structure::{nibble_of, path_of};
 
 /// A page on its way.
 pub(super) struct Sheet<'p, 'c> {
-    pub(super) page: Page<'p>,
-    pub(super) shape: Shape,
-    pub(super) carry: Carry<'p>,
+    page: Page<'p>,
+    shape: Shape,
+    carry: Carry<'p>,
     /// The child pages that are not carried, by entry.
-    pub(super) children: &'c [(u16, Value)],
+    children: &'c [(u16, Value)],
     /// Where its references begin among those of all pages.
-    pub(super) base: usize,
+    base: usize,
     /// Branches so far.
-    pub(super) branches: usize,
+    branches: usize,
+    /// The end of an entry that is kept where it is.
+    kept_end: u16,
 }
 
 /// A part of a page that is a trie or the whole rest of one: entries `low..high`, reached by an edge that begins at nibble `from`.
@@ -35,22 +37,22 @@ pub(super) struct Span {
     pub(super) is_root: bool,
 }
 
-/// A node that was met.
+/// A node that was met. Small, for every entry of every page makes one.
 #[derive(Clone, Copy)]
 struct Node {
     /// Its place among the references of its page: where its own is, unless it is pending.
-    index: usize,
-    pending: Option<Pending>,
+    index: u16,
+    /// Its first entry, whose path is that of all below.
+    first: u16,
+    /// The nibble depth at which it branches; of a leaf 0, for there is no extension over it.
+    end: u16,
     /// Whether it is not what it was in the page that references are carried from.
     changed: bool,
-    /// Its first entry, whose path is that of all below.
-    first: usize,
-    /// The nibble depth at which it branches; of a leaf 0, for there is no extension over it.
-    end: usize,
+    pending: Option<Pending>,
 }
 
 /// The end of an entry that was not looked at.
-const LATER: usize = usize::MAX;
+const LATER: u16 = u16::MAX;
 
 /// Where a child's reference is, if not among those of its page: nowhere, or beside them.
 const NO_SLOT: usize = usize::MAX;
@@ -58,25 +60,32 @@ const EXTENDED: usize = usize::MAX - 1;
 
 impl Node {
     /// An entry that is what it was.
-    fn same(index: usize, end: usize) -> Self {
-        Self { index, pending: None, changed: false, first: index, end }
+    #[inline]
+    fn same(index: usize, end: u16) -> Self {
+        Self { index: index as u16, first: index as u16, end, changed: false, pending: None }
     }
 
     /// An entry that is not.
     fn changed(index: usize, end: usize, value: Value) -> Self {
-        Self { pending: value.pending(), changed: true, ..Self::same(index, end) }
+        Self { pending: value.pending(), changed: true, ..Self::same(index, end as u16) }
     }
 }
 
 /// A branch that may get more children.
 struct Open {
-    depth: usize,
-    low: usize,
+    /// Nibbles below the stem of the page at which it branches.
+    gap: i32,
+    low: u16,
+    /// Whether some child so far is not what it was.
+    changed: bool,
     /// The entry whose key ends at it.
-    value: Option<usize>,
+    value: Option<u16>,
     /// Its first child among the nodes.
     nodes: usize,
 }
+
+/// Less than any gap: there is no neighbour on that side.
+const NO_GAP: i32 = -1;
 
 /// Memory that serves one page after the other.
 #[derive(Default)]
@@ -92,7 +101,23 @@ impl Stacks {
     }
 }
 
-impl Sheet<'_, '_> {
+impl<'p, 'c> Sheet<'p, 'c> {
+    pub(super) fn new(
+        page: Page<'p>,
+        shape: Shape,
+        carry: Carry<'p>,
+        children: &'c [(u16, Value)],
+        base: usize,
+    ) -> Self {
+        let kept_end = if page.is_inner() { LATER } else { 0 };
+        Self { page, shape, carry, children, base, branches: 0, kept_end }
+    }
+
+    /// How many branches there were.
+    pub(super) fn branches(&self) -> usize {
+        self.branches
+    }
+
     /// Encodes what is to be hashed of `span`, and gives what stands at its edge: the topmost node, or the extension over it.
     pub(super) fn edge<S: Scheme>(
         &mut self,
@@ -111,45 +136,48 @@ impl Sheet<'_, '_> {
         jobs: &mut Jobs,
     ) -> Result<Node, HashError> {
         let bottom = stacks.open.len();
-        let mut left = None;
+        let gaps = self.page.gaps();
+        let depth = self.page.depth();
+        let has_accounts = self.page.has_accounts();
+        let mut left = NO_GAP;
         let mut low = span.low;
         loop {
-            let end = self.end_of(low);
-            let right = (end < span.high).then(|| self.page.shared(end - 1));
-            let from = left.max(right).map_or(span.from, |depth: usize| depth + 1);
-            let is_root = span.is_root && left.is_none() && right.is_none();
+            let end = if has_accounts { self.end_of(low) } else { low + 1 };
+            let right = if end < span.high { gaps.get(end - 1) } else { NO_GAP };
             // A key that ends where others part is the value of the branch there, and no node.
-            let is_value = self.page.has_prefixes()
-                && right > left
-                && right.is_some_and(|depth| self.ends_at(low, depth));
-            let mut node = if is_value {
-                Node::same(low, 0)
+            let is_value = self.page.has_prefixes() && right > left && self.ends_at(low, depth + right as usize);
+            let mut node = if !has_accounts && self.carry.keeps(low) {
+                Node::same(low, self.kept_end)
+            } else if is_value {
+                Node { changed: self.carry.entry(low, None).is_none(), ..Node::same(low, 0) }
             } else {
+                let parting = left.max(right);
+                let from = if parting == NO_GAP { span.from } else { depth + parting as usize + 1 };
+                let is_root = span.is_root && parting == NO_GAP;
                 self.entry::<S>(low..end, from, is_root, stacks, jobs)?
             };
+            let mut value = is_value.then_some(low as u16);
             let mut opens = right > left;
             loop {
-                let depth = right.unwrap_or_default();
                 if opens {
-                    let value = (is_value && node.index == low).then_some(low);
-                    stacks.open.push(Open { depth, low: node.first, value, nodes: stacks.nodes.len() });
-                    if value.is_none() {
+                    let nodes = stacks.nodes.len();
+                    stacks.open.push(Open { gap: right, low: node.first, changed: node.changed, value, nodes });
+                    if value.take().is_none() {
                         stacks.nodes.push(node);
                     }
-                } else if stacks.open.len() > bottom {
+                } else if let Some(open) = stacks.open.get_mut(bottom..).and_then(<[Open]>::last_mut) {
+                    open.changed |= node.changed;
                     stacks.nodes.push(node);
                 } else {
                     return Ok(node);
                 }
-                let Some(open) = stacks.open.pop_if(|open| right.is_none_or(|right| open.depth > right)) else {
-                    break;
-                };
-                let is_top = stacks.open.len() == bottom && right.is_none();
-                let is_root = span.is_root && is_top && open.depth == span.from;
+                let Some(open) = stacks.open.pop_if(|open| open.gap > right) else { break };
+                let above = stacks.open.get(bottom..).and_then(<[Open]>::last).map_or(NO_GAP, |open| open.gap);
+                let is_top = above == NO_GAP && right == NO_GAP;
+                let is_root = span.is_root && is_top && depth + open.gap as usize == span.from;
                 node = self.close::<S>(&open, end, is_root, stacks, jobs);
                 stacks.nodes.truncate(open.nodes);
-                let above = stacks.open.get(bottom..).and_then(|open| open.last()).map(|open| open.depth);
-                opens = right.is_some() && above.is_none_or(|above| Some(above) < right);
+                opens = above < right;
             }
             (left, low) = (right, end);
         }
@@ -157,7 +185,7 @@ impl Sheet<'_, '_> {
 
     /// The first entry after `index` that is not below it.
     fn end_of(&self, index: usize) -> usize {
-        if self.page.has_accounts() && self.page.head(index).is_account() {
+        if self.page.head(index).is_account() {
             self.page.account_end(index)
         } else {
             index + 1
@@ -165,9 +193,9 @@ impl Sheet<'_, '_> {
     }
 
     /// The nibble depth at which the node of an entry branches; of a leaf 0.
-    fn branching(&self, index: usize) -> usize {
-        let head = self.page.head(index);
-        if head.is_child() || head.is_blinded() { head.end } else { 0 }
+    fn branching(&self, index: u16) -> u16 {
+        let head = self.page.head(usize::from(index));
+        if head.is_child() || head.is_blinded() { head.end as u16 } else { 0 }
     }
 
     /// Whether entry `index` is a key that ends at nibble `depth`.
@@ -187,9 +215,6 @@ impl Sheet<'_, '_> {
     ) -> Result<Node, HashError> {
         let index = range.start;
         let slot = self.base + index;
-        if self.carry.keeps(index) && !self.page.has_accounts() {
-            return Ok(Node::same(index, if self.page.is_plain() { 0 } else { LATER }));
-        }
         let head = self.page.head(index);
         if head.is_child() {
             let known = self.children.binary_search_by_key(&(index as u16), |(entry, _)| *entry).ok();
@@ -200,7 +225,7 @@ impl Sheet<'_, '_> {
                 }
                 None => {
                     jobs.set(slot, self.carry.entry(index, None).unwrap_or(UNKNOWN));
-                    Node::same(index, head.end)
+                    Node::same(index, head.end as u16)
                 }
             });
         }
@@ -213,7 +238,7 @@ impl Sheet<'_, '_> {
             }
             jobs.set(slot, node);
             let changed = self.carry.entry(index, None).is_none();
-            return Ok(Node { changed, ..Node::same(index, head.end) });
+            return Ok(Node { changed, ..Node::same(index, head.end as u16) });
         }
         let storage = if head.is_account() {
             Some(self.storage::<S>(range.clone(), stacks, jobs)?)
@@ -262,24 +287,26 @@ impl Sheet<'_, '_> {
         self.branches += 1;
         let index = self.page.len() + number;
         let slot = self.base + index;
-        let children = stacks.nodes.get(open.nodes..).unwrap_or_default();
-        let node = |pending, changed| Node { index, pending, changed, first: open.low, end: open.depth };
-        let unchanged = children.iter().all(|child| !child.changed)
-            && open.value.is_none_or(|value| self.carry.entry(value, None).is_some());
-        let carried =
-            unchanged.then(|| self.carry.branch(self.page.len(), number, open.low, high)).flatten();
-        if let Some(carried) = carried {
-            jobs.set(slot, carried);
+        let depth = self.page.depth() + open.gap as usize;
+        let node = |pending, changed| Node {
+            index: index as u16,
+            first: open.low,
+            end: depth as u16,
+            changed,
+            pending,
+        };
+        if !open.changed && self.carry.has_branch(usize::from(open.low), high, slot, jobs) {
             return node(None, false);
         }
+        let children = stacks.nodes.get(open.nodes..).unwrap_or_default();
         let mut pending: [Option<Pending>; 16] = [None; 16];
         let mut slots = [NO_SLOT; 16];
         let mut extended = [NodeRef::ROOM; 16];
         for child in children {
-            let nibble = usize::from(nibble_of(self.page, child.first, open.depth)) % 16;
+            let nibble = usize::from(nibble_of(self.page, usize::from(child.first), depth)) % 16;
             let end = if child.end == LATER { self.branching(child.first) } else { child.end };
-            let (waiting, slot) = if end > open.depth + 1 {
-                let value = self.over::<S>(child, open.depth + 1, false, jobs);
+            let (waiting, slot) = if usize::from(end) > depth + 1 {
+                let value = self.over::<S>(child, depth + 1, false, jobs);
                 if let Some(room) = extended.get_mut(nibble) {
                     *room = value.placeholder();
                 }
@@ -287,14 +314,14 @@ impl Sheet<'_, '_> {
             } else if child.pending.is_some() {
                 (child.pending, EXTENDED)
             } else {
-                (None, self.base + child.index)
+                (None, self.base + usize::from(child.index))
             };
             if let (Some(place), Some(entry)) = (slots.get_mut(nibble), pending.get_mut(nibble)) {
                 (*place, *entry) = (slot, waiting);
             }
         }
         let start = jobs.start();
-        let value = branch_value(self.page, open.value);
+        let value = branch_value(self.page, open.value.map(usize::from));
         let Jobs { refs, bytes, .. } = jobs;
         let mut over = [None; 16];
         for ((over, slot), extended) in over.iter_mut().zip(slots).zip(&extended) {
@@ -313,13 +340,13 @@ impl Sheet<'_, '_> {
     fn over<S: Scheme>(&self, node: &Node, from: usize, is_root: bool, jobs: &mut Jobs) -> Value {
         let value = match node.pending {
             Some(pending) => Value::Pending(pending),
-            None => Value::Known(jobs.get(self.base + node.index)),
+            None => Value::Known(jobs.get(self.base + usize::from(node.index))),
         };
-        let end = if node.end == LATER { self.branching(node.first) } else { node.end };
+        let end = if node.end == LATER { self.branching(node.first) } else { node.end }.into();
         if end <= from {
             return value;
         }
-        let path = path_of(self.page, node.first, from, end);
+        let path = path_of(self.page, usize::from(node.first), from, end);
         let start = jobs.start();
         let place = S::encode_extension(path, &value.placeholder(), &mut jobs.bytes);
         jobs.end::<S>(start, None, is_root, node.pending.map(|pending| (pending, place)).into_iter())
