@@ -1,6 +1,6 @@
 //! Slots in memory and records in the log, as one source of pages.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use bristlecone_delta::{Found as StoredFound, Locator, Segments};
@@ -188,6 +188,21 @@ pub(crate) fn hash_with(
     .map_err(|error| Error::Damaged { what: format!("a page below root {root:?} ({error})") })
 }
 
+/// The same below some pages.
+pub(crate) fn hash_below_with(
+    pages: &impl levels::Pages,
+    scheme: SchemeKind,
+    shape: Shape,
+    part: &[u64],
+    workspace: &mut Workspace,
+) -> Result<levels::Hashed> {
+    match scheme {
+        SchemeKind::Ethereum => levels::hash_below::<Ethereum>(pages, shape, part, workspace),
+        SchemeKind::Blake3 => levels::hash_below::<Blake3>(pages, shape, part, workspace),
+    }
+    .map_err(|error| Error::Damaged { what: format!("a page below the root ({error})") })
+}
+
 /// The pages of one commit on one namespace: new ones go into slots, stored ones are brought into slots.
 pub(crate) struct Committing<'g> {
     graph: &'g Graph,
@@ -196,13 +211,32 @@ pub(crate) struct Committing<'g> {
     shape: Shape,
     /// The root's hash, if it is known: what a stored root page must come to.
     root_hash: Option<B256>,
-    pub(crate) inserted: RefCell<Vec<SlotId>>,
-    pub(crate) loaded: RefCell<Vec<SlotId>>,
+    touched: RefCell<Touched>,
+}
+
+/// What a commit did to slots.
+#[derive(Debug, Default)]
+pub(crate) struct Touched {
+    pub(crate) inserted: Vec<SlotId>,
+    pub(crate) loaded: Vec<SlotId>,
     /// Slots of the version before whose pages had been evicted and are in memory again.
-    pub(crate) filled: RefCell<Vec<SlotId>>,
-    pub(crate) superseded: RefCell<Vec<SlotId>>,
-    pub(crate) dropped: RefCell<Vec<u64>>,
-    full: Cell<bool>,
+    pub(crate) filled: Vec<SlotId>,
+    pub(crate) superseded: Vec<SlotId>,
+    pub(crate) dropped: Vec<u64>,
+    /// The table of slots did not take every page.
+    full: bool,
+}
+
+impl Touched {
+    /// Whether the table of slots took every page.
+    pub(crate) fn is_whole(&self) -> bool {
+        !self.full
+    }
+
+    /// Forgets the commit: what it brought into slots goes.
+    pub(crate) fn undo(self, graph: &Graph) {
+        graph.slots.retire_all(self.inserted.into_iter().chain(self.loaded));
+    }
 }
 
 impl<'g> Committing<'g> {
@@ -219,29 +253,13 @@ impl<'g> Committing<'g> {
             scheme,
             shape,
             root_hash,
-            inserted: RefCell::default(),
-            loaded: RefCell::default(),
-            filled: RefCell::default(),
-            superseded: RefCell::default(),
-            dropped: RefCell::default(),
-            full: Cell::new(false),
+            touched: RefCell::default(),
         }
     }
 
-    /// Forgets the commit: what it brought into slots goes.
-    pub(crate) fn undo(self) {
-        let inserted = self.inserted.into_inner();
-        self.graph.slots.retire_all(inserted.into_iter().chain(self.loaded.into_inner()));
-    }
-
-    /// Whether the table of slots took every page.
-    pub(crate) fn is_whole(&self) -> bool {
-        !self.full.get()
-    }
-
-    /// The root of an empty trie under this namespace's scheme.
-    pub(crate) fn empty_root(&self) -> B256 {
-        crate::state::empty_root(self.scheme)
+    /// What it did so far.
+    pub(crate) fn into_touched(self) -> Touched {
+        self.touched.into_inner()
     }
 
     fn expected(&self, parent: Option<(u64, usize)>) -> Option<NodeRef> {
@@ -278,13 +296,13 @@ impl Arena for Committing<'_> {
         let id = match slot {
             Some(id) => {
                 self.graph.slots.fill(id, &loaded.bytes);
-                self.filled.borrow_mut().push(id);
+                self.touched.borrow_mut().filled.push(id);
                 id
             }
             None => {
                 let id = self.graph.slots.insert(&loaded.bytes)?;
                 self.graph.slots.set_locator(id, locator.word());
-                self.loaded.borrow_mut().push(id);
+                self.touched.borrow_mut().loaded.push(id);
                 id
             }
         };
@@ -300,11 +318,11 @@ impl Arena for Committing<'_> {
     fn insert(&self, page: &[u8]) -> u64 {
         match self.graph.slots.insert(page) {
             Ok(id) => {
-                self.inserted.borrow_mut().push(id);
+                self.touched.borrow_mut().inserted.push(id);
                 Reference::Slot(id).word()
             }
             Err(_) => {
-                self.full.set(true);
+                self.touched.borrow_mut().full = true;
                 0
             }
         }
@@ -312,11 +330,11 @@ impl Arena for Committing<'_> {
 
     fn superseded(&self, word: u64) {
         if let Some(Reference::Slot(id)) = Reference::from_word(word) {
-            self.superseded.borrow_mut().push(id);
+            self.touched.borrow_mut().superseded.push(id);
         }
     }
 
     fn dropped(&self, word: u64) {
-        self.dropped.borrow_mut().push(word);
+        self.touched.borrow_mut().dropped.push(word);
     }
 }

@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 
 use bristlecone_delta::{LoggedBatch, Stamp, decode_ops};
-use bristlecone_trie::levels::Workspace;
 use bristlecone_trie::{B256, Shape};
 
 use crate::batch::{CODE, Prepared};
@@ -122,7 +121,7 @@ impl Store {
         });
         let last_seal = opened.last_seal.as_ref().map(|(sealed, _)| sealed.locator());
         let (catalog, runs) = Catalog::open(options.vfs.clone(), dir, &opened.segments, last_seal)?;
-        let core = Arc::new(Core::new(Graph::new(opened.segments.clone()), namespaces, runs, options));
+        let core = Arc::new(Core::new(Graph::new(opened.segments.clone()), namespaces, runs, options)?);
         let mut committer = Committer {
             opening: opened.opening,
             counter: 0,
@@ -364,7 +363,7 @@ fn replay(
     roots: &[(Stamp, B256)],
 ) -> Result<Vec<Arc<VersionState>>> {
     let mut states = Vec::with_capacity(tail.len());
-    let mut workspace = Workspace::default();
+    let mut workspaces = root::Workspaces::default();
     let roots: HashMap<Stamp, B256> = roots.iter().copied().collect();
     for logged in tail {
         let damaged =
@@ -386,7 +385,7 @@ fn replay(
         core.latest_durable.set(state.version);
         if let Some(known) = roots.get(&logged.stamp) {
             // It was computed once: what is computed now must be the same.
-            let root = root::compute(core, &state, &mut workspace)?;
+            let root = root::compute(core, &state, &mut workspaces)?;
             if root != *known {
                 return Err(damaged("its root is not the one that was logged"));
             }

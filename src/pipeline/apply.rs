@@ -4,13 +4,16 @@ use std::sync::{Arc, OnceLock};
 
 use bristlecone_delta::Stamp;
 use bristlecone_snapshot::pin;
-use bristlecone_trie::update::{self, UpdateError};
+use bristlecone_trie::update::shared::{self, Done};
+use bristlecone_trie::update::{self, UpdateError, Updated};
 use bristlecone_trie::{B256, Hint, Op, Page};
 
+use super::root::SHARED_KEYS;
 use super::{Core, Dead, add, lock};
 use crate::batch::Prepared;
 use crate::event::Event;
-use crate::graph::Committing;
+use crate::graph::{Committing, Touched};
+use crate::options::Namespace;
 use crate::state::{SpaceState, VersionState};
 use crate::{Error, Result};
 
@@ -32,33 +35,28 @@ pub(crate) fn apply(
     identity: Identity,
     batch: Vec<(u16, Prepared)>,
 ) -> Result<Arc<VersionState>> {
-    let guard = pin();
     let mut spaces = match latest {
         Some(latest) => latest.spaces.clone(),
         None => empty_spaces(core),
     };
-    let mut applied: Vec<Committing<'_>> = Vec::with_capacity(batch.len());
+    let mut applied: Vec<Touched> = Vec::with_capacity(batch.len());
     let mut changed = 0;
     let mut outcome = Ok(());
     for (at, prepared) in &batch {
         let at = usize::from(*at);
         let (Some(space), Some(namespace)) = (spaces.get_mut(at), core.namespaces.get(at)) else { continue };
-        let hash = space.hash.get().copied();
-        let committing = Committing::new(&core.graph, &guard, namespace.scheme, namespace.shape, hash);
-        let ops = prepared.ops();
-        match update_space(&committing, namespace.shape, space, &ops, identity.stamp) {
+        match update_space(core, namespace, space, &prepared.ops(), identity.stamp, &mut applied) {
             Ok(keys) => changed += keys,
-            Err(error) => outcome = Err(error),
-        }
-        applied.push(committing);
-        if outcome.is_err() {
-            break;
+            Err(error) => {
+                outcome = Err(error);
+                break;
+            }
         }
     }
     // What was brought back is stored still, and may go again: where the batch left it as it is, nothing else lets it go.
-    lock(&core.evictable).extend(applied.iter().flat_map(|committing| committing.filled.take()));
+    lock(&core.evictable).extend(applied.iter_mut().flat_map(|touched| std::mem::take(&mut touched.filled)));
     if let Err(error) = outcome {
-        applied.into_iter().for_each(Committing::undo);
+        applied.into_iter().for_each(|touched| touched.undo(&core.graph));
         return Err(error);
     }
     let state = Arc::new(VersionState {
@@ -94,45 +92,89 @@ pub(crate) fn empty_spaces(core: &Core) -> Vec<SpaceState> {
 }
 
 fn update_space(
-    committing: &Committing<'_>,
-    shape: bristlecone_trie::Shape,
+    core: &Core,
+    namespace: &Namespace,
     space: &mut SpaceState,
     ops: &[Op<'_>],
     stamp: Stamp,
+    applied: &mut Vec<Touched>,
 ) -> Result<u64> {
-    let updated = update::update(&Mapped(committing), shape, space.root, ops, stamp.word());
+    let updated = update(core, namespace, space, ops, stamp, applied);
     let updated = updated.map_err(|failure| failure.into_error(ops))?;
-    if !committing.is_whole() {
+    if !applied.iter().all(Touched::is_whole) {
         return Err(Error::Internal("the table of slots is full"));
     }
     if updated.root != space.root {
         space.root = updated.root;
         space.hash = Arc::new(OnceLock::new());
         if updated.root.is_none() {
-            let _ = space.hash.set(committing.empty_root());
+            let _ = space.hash.set(crate::state::empty_root(namespace.scheme));
         }
     }
     Ok(updated.changed)
 }
 
+/// Applies `ops`, on all threads of the pool where there are many. What was touched goes to `applied`, also on an error.
+fn update(
+    core: &Core,
+    namespace: &Namespace,
+    space: &SpaceState,
+    ops: &[Op<'_>],
+    stamp: Stamp,
+    applied: &mut Vec<Touched>,
+) -> Result<Updated, Failure> {
+    let shape = namespace.shape;
+    let hash = space.hash.get().copied();
+    let pool = core.pool.as_ref().filter(|_| ops.len() as u64 >= SHARED_KEYS);
+    // The first pin outlasts those of the others: what they saw stays.
+    let guard = pin();
+    let committing = || Committing::new(&core.graph, &guard, namespace.scheme, shape, hash);
+    let (mine, pool) = (committing(), pool);
+    let shares = match pool {
+        Some(pool) => shared::split(&Mapped(&mine), shape, space.root, ops, pool.current_num_threads()),
+        None => Ok(None),
+    };
+    let (Ok(Some(shares)), Some(root), Some(pool)) = (&shares, space.root, pool) else {
+        let updated = shares.and_then(|_| update::update(&Mapped(&mine), shape, space.root, ops, stamp.word()));
+        applied.push(mine.into_touched());
+        return updated;
+    };
+    let mut parts: Vec<_> = shares.iter().map(|_| (Touched::default(), Ok(Done::default()))).collect();
+    pool.in_place_scope(|scope| {
+        for (share, part) in shares.iter().zip(&mut parts) {
+            scope.spawn(move |_| {
+                let guard = pin();
+                let committing = Committing::new(&core.graph, &guard, namespace.scheme, shape, hash);
+                let done = shared::apply(&Mapped(&committing), shape, ops, stamp.word(), share);
+                *part = (committing.into_touched(), done);
+            });
+        }
+    });
+    let (touched, done): (Vec<Touched>, Vec<_>) = parts.into_iter().unzip();
+    applied.extend(touched);
+    let done: Result<Vec<Done>, Failure> = done.into_iter().collect();
+    let updated = done.and_then(|done| shared::join(&Mapped(&mine), shape, root, stamp.word(), &done));
+    applied.push(mine.into_touched());
+    updated
+}
+
 /// Gives what the commit took the place of its life: it was born with the commit that made it and died with this one. A
 /// page that was loaded for this commit alone lived for nobody.
-fn bury(core: &Core, state: &VersionState, applied: &[Committing<'_>]) {
+fn bury(core: &Core, state: &VersionState, applied: &[Touched]) {
     let died = state.stamp.word();
     let guard = pin();
     let mut lives = lock(&core.lives);
-    for committing in applied {
-        let loaded = committing.loaded.borrow();
-        for id in loaded.iter() {
+    for touched in applied {
+        for id in &touched.loaded {
             lives.supersede(Dead::Page(*id), died, died, 0);
         }
-        for id in committing.superseded.borrow().iter() {
+        for id in &touched.superseded {
             if let bristlecone_snapshot::Lookup::Block(bytes) = core.graph.slots.get(*id, &guard) {
                 let born = Page::new(bytes).stamp();
                 lives.supersede(Dead::Page(*id), born, died, bytes.len() as u64);
             }
         }
-        for word in committing.dropped.borrow().iter() {
+        for word in &touched.dropped {
             lives.supersede(Dead::Tree(*word), 0, died, 0);
         }
     }

@@ -68,6 +68,8 @@ pub(crate) struct Core {
     pub(crate) backpressure: Backpressure,
     pub(crate) cache_bytes: u64,
     pub(crate) counters: Counters,
+    /// Those who share the work on a large batch; nobody where one thread is all there may be.
+    pub(crate) pool: Option<rayon::ThreadPool>,
     /// Roots of sealed versions that were computed when asked for.
     pub(crate) past_roots: Mutex<HashMap<u64, B256>>,
     /// Pages in memory that are stored too, the longest sealed first.
@@ -109,9 +111,19 @@ impl Core {
         namespaces: Vec<Namespace>,
         runs: Runs,
         options: &crate::Options,
-    ) -> Self {
+    ) -> Result<Self> {
         let started = Instant::now();
-        Self {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(options.threads)
+            .thread_name(|number| format!("bristlecone-{number}"));
+        let pool = (options.threads > 1).then(|| pool.build()).transpose();
+        let pool = pool.map_err(|error| Error::Io {
+            op: "start threads for",
+            path: "the pool".into(),
+            source: Arc::new(std::io::Error::other(error)),
+        })?;
+        Ok(Self {
+            pool,
             graph,
             namespaces,
             versions: Versions::new(move || started.elapsed()),
@@ -131,7 +143,7 @@ impl Core {
             failure: OnceLock::new(),
             unsealed: Mutex::default(),
             room: Condvar::new(),
-        }
+        })
     }
 
     /// The namespaces that the user named.

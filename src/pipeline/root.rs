@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use bristlecone_snapshot::{Lease, pin};
+use bristlecone_snapshot::{Guard, Lease, pin};
 use bristlecone_trie::B256;
-use bristlecone_trie::levels::Workspace;
+use bristlecone_trie::levels::{self, Workspace};
 
 use super::log::LogMessage;
 use super::seal::SealMessage;
 use super::{Core, add};
 use crate::event::Asked;
-use crate::graph::{Pinned, hash_with};
+use crate::graph::{Pinned, hash_below_with, hash_with};
+use crate::options::Namespace;
 use crate::reference::Reference;
 use crate::state::{VersionState, store_root};
 use crate::{Error, Result};
@@ -66,7 +67,7 @@ pub(crate) fn run(
 ) {
     let mut run = Run { versions: Vec::new(), keys: 0, bytes: 0, since: Instant::now() };
     let run_bytes = (core.cache_bytes / 2).clamp(LEAST_RUN_BYTES, RUN_BYTES);
-    let mut hasher = Hasher { core, log, workspace: Workspace::default() };
+    let mut hasher = Hasher { core, log, workspaces: Workspaces::default() };
     loop {
         match messages.recv_timeout(Duration::from_millis(100)) {
             Ok(RootMessage::Commit(state)) => {
@@ -120,7 +121,7 @@ fn cut(hasher: &mut Hasher<'_>, run: &mut Run, seals: &Sender<SealMessage>) {
 struct Hasher<'a> {
     core: &'a Core,
     log: &'a Sender<LogMessage>,
-    workspace: Workspace,
+    workspaces: Workspaces,
 }
 
 impl Hasher<'_> {
@@ -129,8 +130,8 @@ impl Hasher<'_> {
         if state.root.get().is_some() {
             return;
         }
-        let Self { core, log, workspace } = self;
-        let root = core.check_alive().and_then(|()| compute(core, state, workspace));
+        let Self { core, log, workspaces } = self;
+        let root = core.check_alive().and_then(|()| compute(core, state, workspaces));
         let root = root.map_err(|error| core.poison(error));
         if let Ok(root) = &root {
             let _ = log.send(LogMessage::Root(state.stamp, *root));
@@ -147,8 +148,11 @@ impl Hasher<'_> {
     }
 }
 
+/// Commits of fewer changed keys are hashed and applied by one thread: sharing out costs some ten microseconds.
+pub(crate) const SHARED_KEYS: u64 = 1_000;
+
 /// Hashes every namespace of `state` that has no hash yet; the store's root.
-pub(crate) fn compute(core: &Core, state: &VersionState, workspace: &mut Workspace) -> Result<B256> {
+pub(crate) fn compute(core: &Core, state: &VersionState, workspaces: &mut Workspaces) -> Result<B256> {
     let started = Instant::now();
     let mut roots = Vec::with_capacity(state.spaces.len());
     for (space, namespace) in state.spaces.iter().zip(&core.namespaces) {
@@ -156,16 +160,14 @@ pub(crate) fn compute(core: &Core, state: &VersionState, workspace: &mut Workspa
             roots.push(*hash);
             continue;
         }
+        if state.changed >= SHARED_KEYS {
+            share(core, namespace, space.root, workspaces)?;
+        }
         let guard = pin();
         let pages =
             Pinned { graph: &core.graph, guard: &guard, scheme: namespace.scheme, shape: namespace.shape };
-        let hashed = hash_with(&pages, namespace.scheme, namespace.shape, space.root, workspace)?;
-        for (word, refs) in workspace.pages() {
-            let Some(Reference::Slot(id)) = Reference::from_word(word) else {
-                return Err(Error::Internal("a hashed page is in no slot"));
-            };
-            core.graph.slots.set_companion(id, refs, &guard);
-        }
+        let hashed = hash_with(&pages, namespace.scheme, namespace.shape, space.root, &mut workspaces.first)?;
+        keep(core, &workspaces.first, &guard)?;
         let _ = space.hash.set(hashed.root);
         roots.push(hashed.root);
         add(&core.counters.hashed_nodes, hashed.nodes);
@@ -175,4 +177,51 @@ pub(crate) fn compute(core: &Core, state: &VersionState, workspace: &mut Workspa
     metrics::histogram!("bristlecone_root_seconds").record(started.elapsed().as_secs_f64());
     let users = core.user_namespaces();
     Ok(store_root(users, roots.get(..users.len()).unwrap_or_default()))
+}
+
+/// Has the pages below the root hashed by all threads of the pool, so that the root page is what remains.
+fn share(core: &Core, namespace: &Namespace, root: Option<u64>, workspaces: &mut Workspaces) -> Result<()> {
+    let Some(pool) = &core.pool else { return Ok(()) };
+    let parts = {
+        let guard = pin();
+        let pages =
+            Pinned { graph: &core.graph, guard: &guard, scheme: namespace.scheme, shape: namespace.shape };
+        levels::split(&pages, root, pool.current_num_threads())
+    };
+    workspaces.others.resize_with(workspaces.others.len().max(parts.len()), Workspace::default);
+    let mut outcomes: Vec<Result<()>> = parts.iter().map(|_| Ok(())).collect();
+    pool.in_place_scope(|scope| {
+        for ((part, workspace), outcome) in parts.iter().zip(&mut workspaces.others).zip(&mut outcomes) {
+            scope.spawn(move |_| *outcome = hash_part(core, namespace, part, workspace));
+        }
+    });
+    outcomes.into_iter().collect()
+}
+
+fn hash_part(core: &Core, namespace: &Namespace, part: &[u64], workspace: &mut Workspace) -> Result<()> {
+    let guard = pin();
+    let pages =
+        Pinned { graph: &core.graph, guard: &guard, scheme: namespace.scheme, shape: namespace.shape };
+    let hashed = hash_below_with(&pages, namespace.scheme, namespace.shape, part, workspace)?;
+    add(&core.counters.hashed_nodes, hashed.nodes);
+    add(&core.counters.hashed_bytes, hashed.bytes);
+    keep(core, workspace, &guard)
+}
+
+/// Keeps the references that `workspace` holds beside their pages.
+fn keep(core: &Core, workspace: &Workspace, guard: &Guard) -> Result<()> {
+    for (word, refs) in workspace.pages() {
+        let Some(Reference::Slot(id)) = Reference::from_word(word) else {
+            return Err(Error::Internal("a hashed page is in no slot"));
+        };
+        core.graph.slots.set_companion(id, refs, guard);
+    }
+    Ok(())
+}
+
+/// Memory for hashing, of each thread.
+#[derive(Debug, Default)]
+pub(crate) struct Workspaces {
+    first: Workspace,
+    others: Vec<Workspace>,
 }

@@ -100,12 +100,49 @@ pub fn hash<S: Scheme>(
     if let Some(refs) = pages.refs(reference) {
         return Ok(done(refs.last().and_then(NodeRef::as_hash).unwrap_or(S::empty_root())));
     }
-    run.trie::<S>(reference)?;
+    run.all::<S>(vec![Listed::new(reference)], true)?;
     workspace.jobs.run::<S>();
     // The root page comes last, for all others are below it, and the root is its last reference.
     let root = workspace.pages().last().and_then(|(_, refs)| refs.last()).and_then(NodeRef::as_hash);
     let (nodes, bytes) = (workspace.jobs.nodes, workspace.jobs.total_bytes());
     Ok(Hashed { root: root.unwrap_or(S::empty_root()), nodes, bytes })
+}
+
+/// The pages right below the root page that have no references, in `parts` lists of about the same length: what [`hash_below`] does for
+/// each of them needs nothing of the others. Empty where there is nothing to share out.
+pub fn split(pages: &impl Pages, root: Option<u64>, parts: usize) -> Vec<Vec<u64>> {
+    let Some(page) = root.filter(|root| pages.refs(*root).is_none()).and_then(|root| pages.page(root)) else {
+        return Vec::new();
+    };
+    let mut below: Vec<u64> = Vec::new();
+    if page.is_inner() {
+        let mut list = Vec::new();
+        children(page, &Carry::new(pages, page), &mut list);
+        below.extend(list.iter().map(|listed| listed.reference));
+    }
+    if parts < 2 || below.len() < parts {
+        return Vec::new();
+    }
+    below.chunks(below.len().div_ceil(parts)).map(<[u64]>::to_vec).collect()
+}
+
+/// Computes the references of pages that are no root, and of all pages below them that have none. `workspace` holds them until its
+/// next use. Once they are kept, [`hash`] has so much less to do.
+///
+/// # Errors
+///
+/// As [`hash`]. The answer's root says nothing.
+pub fn hash_below<S: Scheme>(
+    pages: &impl Pages,
+    shape: Shape,
+    references: &[u64],
+    workspace: &mut Workspace,
+) -> Result<Hashed, HashError> {
+    let mut run = Run::new(pages, shape, workspace);
+    run.all::<S>(references.iter().map(|reference| Listed::new(*reference)).collect(), false)?;
+    workspace.jobs.run::<S>();
+    let (nodes, bytes) = (workspace.jobs.nodes, workspace.jobs.total_bytes());
+    Ok(Hashed { root: S::empty_root(), nodes, bytes })
 }
 
 /// The references of one page alone, given those of its child pages in the order of their entries.
@@ -228,12 +265,12 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
         Self { pages, shape, workspace }
     }
 
-    /// Encodes what is to be hashed of the root page and of those below it.
+    /// Encodes what is to be hashed of the pages of `list`, the first of which may be a root, and of those below them.
     ///
-    /// From the root down the pages are listed that have no references; those without child pages are encoded as they
+    /// From there down the pages are listed that have no references; those without child pages are encoded as they
     /// come, the others once the list is complete, the last first, so that what is below a page is known before it.
-    fn trie<S: Scheme>(&mut self, root: u64) -> Result<(), HashError> {
-        let mut list = vec![Listed::new(root)];
+    fn all<S: Scheme>(&mut self, mut list: Vec<Listed<'p>>, with_root: bool) -> Result<(), HashError> {
+        let is_root = |at: usize| with_root && at == 0;
         let mut inner = Vec::new();
         let mut at = 0;
         while at < list.len() {
@@ -245,7 +282,7 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
                 continue;
             }
             let Some(page) = page.or_else(|| self.pages.page(reference)) else {
-                let node = self.pages.top(reference).filter(|_| at > 0);
+                let node = self.pages.top(reference).filter(|_| !is_root(at));
                 self.know(&mut list, at, Value::Known(node.ok_or(HashError::MissingPage(reference))?));
                 at += 1;
                 continue;
@@ -253,10 +290,10 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
             let carry = Carry::new(self.pages, page);
             if page.is_inner() {
                 let first = list.len();
-                let children = self.children(page, &carry, &mut list);
+                let children = children(page, &carry, &mut list);
                 inner.push(Inner { at, page, carry, first, children });
             } else {
-                let value = self.sheet::<S>(reference, page, carry, &[], at == 0)?;
+                let value = self.sheet::<S>(reference, page, carry, &[], is_root(at))?;
                 self.know(&mut list, at, value);
             }
             at += 1;
@@ -265,7 +302,7 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
             let known = list.get(first..).unwrap_or_default().iter().filter_map(|listed| listed.known);
             let children: Vec<(u16, Value)> = children.into_iter().zip(known).collect();
             let Some(Listed { reference, .. }) = list.get(at).copied() else { continue };
-            let value = self.sheet::<S>(reference, page, carry, &children, at == 0)?;
+            let value = self.sheet::<S>(reference, page, carry, &children, is_root(at))?;
             self.know(&mut list, at, value);
         }
         Ok(())
@@ -275,20 +312,6 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
         if let Some(listed) = list.get_mut(at) {
             listed.known = Some(value);
         }
-    }
-
-    /// Lists the child pages of `page` that are not carried; says which entries they are.
-    fn children(&self, page: Page<'p>, carry: &Carry<'p>, list: &mut Vec<Listed<'p>>) -> Vec<u16> {
-        let mut entries = Vec::new();
-        for index in carry.changed(page.len()) {
-            if let Item::Child { reference } = page.entry(index).item
-                && carry.entry(index, None).is_none()
-            {
-                list.push(Listed::new(reference));
-                entries.push(index as u16);
-            }
-        }
-        entries
     }
 
     /// Asks for the pages ahead, and for the references that they carry on.
@@ -343,6 +366,20 @@ impl<'p, 'w, P: Pages> Run<'p, 'w, P> {
         works.push(Work { reference, refs: base..jobs.refs.len() });
         Ok(value)
     }
+}
+
+/// Lists the child pages of `page` that are not carried; says which entries they are.
+fn children<'p>(page: Page<'p>, carry: &Carry<'p>, list: &mut Vec<Listed<'p>>) -> Vec<u16> {
+    let mut entries = Vec::new();
+    for index in carry.changed(page.len()) {
+        if let Item::Child { reference } = page.entry(index).item
+            && carry.entry(index, None).is_none()
+        {
+            list.push(Listed::new(reference));
+            entries.push(index as u16);
+        }
+    }
+    entries
 }
 
 /// Appends the encoding of leaf or account entry `index` whose edge begins at nibble `from`. Says where the storage root of an

@@ -15,6 +15,7 @@
 mod direct;
 mod merge;
 mod shape;
+pub mod shared;
 
 use alloc::borrow::Cow;
 use alloc::vec::Vec;
@@ -120,14 +121,7 @@ pub fn update<'a, A: Arena>(
         Some(reference) => {
             let (word, page) = arena.open(reference, None)?;
             let rewritten = walk.rewrite(word, page, 0..ops.len())?;
-            if !matches!(rewritten, Rewritten::Same) {
-                arena.superseded(reference);
-            }
-            match rewritten {
-                Rewritten::Same => root,
-                Rewritten::Page(reference) => Some(reference),
-                Rewritten::Pieces(merged) => walk.assemble_root(merged.pieces),
-            }
+            walk.new_root(reference, rewritten)
         }
     };
     Ok(Updated { root: new_root, changed: walk.changed })
@@ -284,6 +278,18 @@ impl<'a, A: Arena> Walk<'a, A> {
             edits: Vec::new(),
             changes: Vec::new(),
             spare: Vec::new(),
+        }
+    }
+
+    /// What became of the root page, which `reference` names.
+    fn new_root(&mut self, reference: u64, rewritten: Rewritten<'a>) -> Option<u64> {
+        if !matches!(rewritten, Rewritten::Same) {
+            self.arena.superseded(reference);
+        }
+        match rewritten {
+            Rewritten::Same => Some(reference),
+            Rewritten::Page(reference) => Some(reference),
+            Rewritten::Pieces(merged) => self.assemble_root(merged.pieces),
         }
     }
 

@@ -65,13 +65,19 @@ impl<'a, A: Arena> Walk<'a, A> {
     ) -> Result<Option<Rewritten<'a>>, A::Error> {
         let mut list = Vec::new();
         let Some(top) = self.list_children(word, page, range, &mut list) else { return Ok(None) };
+        self.work_off(&mut list)?;
+        Ok(Some(self.gather(top, &mut list)))
+    }
+
+    /// Works a list off, and what is listed meanwhile: after that the tasks that were on it have their outcomes.
+    pub(super) fn work_off(&mut self, list: &mut Vec<Task<'a>>) -> Result<(), A::Error> {
         let mut inner = Vec::new();
         let mut at = 0;
         while let Some(Task { reference, parent, range, .. }) = list.get(at).cloned() {
-            self.hint_ahead(&list, at);
+            self.hint_ahead(list, at);
             let (word, page) = self.arena.open(reference, Some(parent))?;
             let listed = if page.is_inner() {
-                self.list_children(word, page, range.clone(), &mut list)
+                self.list_children(word, page, range.clone(), list)
             } else {
                 None
             };
@@ -84,7 +90,7 @@ impl<'a, A: Arena> Walk<'a, A> {
                     None => self.merge(word, page, range)?.map_or(Rewritten::Same, Rewritten::Pieces),
                 };
                 let outcome = self.outcome(reference, page, key, rewritten);
-                settle(&mut list, at, outcome);
+                settle(list, at, outcome);
             }
             at += 1;
         }
@@ -92,16 +98,16 @@ impl<'a, A: Arena> Walk<'a, A> {
             let Some(Task { reference, range, .. }) = list.get(at).cloned() else { continue };
             let key = self.ops.get(range.start).map_or(&[][..], |op| op.key);
             let page = parent.page;
-            let rewritten = self.gather(parent, &mut list);
+            let rewritten = self.gather(parent, list);
             let outcome = self.outcome(reference, page, key, rewritten);
-            settle(&mut list, at, outcome);
+            settle(list, at, outcome);
         }
-        Ok(Some(self.gather(top, &mut list)))
+        Ok(())
     }
 
     /// Lists the child pages of `page` that the operations of `range` are for. `None`, with nothing listed, where some are
     /// for none.
-    fn list_children(
+    pub(super) fn list_children(
         &self,
         word: u64,
         page: Page<'a>,
@@ -129,7 +135,7 @@ impl<'a, A: Arena> Walk<'a, A> {
     }
 
     /// Makes a page of what became of its child pages.
-    fn gather(&mut self, parent: Parent<'a>, list: &mut [Task<'a>]) -> Rewritten<'a> {
+    pub(super) fn gather(&mut self, parent: Parent<'a>, list: &mut [Task<'a>]) -> Rewritten<'a> {
         let Parent { word, page, children } = parent;
         let children = list.get_mut(children).unwrap_or_default();
         self.changes.clear();
@@ -167,21 +173,21 @@ impl<'a, A: Arena> Walk<'a, A> {
 
 /// A page that operations are for.
 #[derive(Clone)]
-struct Task<'a> {
-    reference: u64,
+pub(super) struct Task<'a> {
+    pub(super) reference: u64,
     /// The page that refers to it, and the entry there.
-    parent: (u64, usize),
-    range: Range<usize>,
+    pub(super) parent: (u64, usize),
+    pub(super) range: Range<usize>,
     /// What became of it.
-    outcome: Outcome<'a>,
+    pub(super) outcome: Outcome<'a>,
 }
 
 /// A page whose operations were handed on.
-struct Parent<'a> {
-    word: u64,
-    page: Page<'a>,
+pub(super) struct Parent<'a> {
+    pub(super) word: u64,
+    pub(super) page: Page<'a>,
     /// Where its child pages are in the list.
-    children: Range<usize>,
+    pub(super) children: Range<usize>,
 }
 
 fn settle<'a>(list: &mut [Task<'a>], at: usize, outcome: Outcome<'a>) {
