@@ -15,7 +15,7 @@ const ROW: u64 = 10;
 pub(crate) fn all(criterion: &mut Criterion) {
     for scheme in [SchemeKind::Ethereum, SchemeKind::Blake3] {
         let mut fixture = Fixture::loaded(scheme, RootSchedule::Every(1));
-        let changes = (fixture.size.updates + fixture.size.inserts) as u64;
+        let changes = fixture.size.changes();
         let mut group = criterion.benchmark_group(format!("commit, {}", scheme.name()));
         group.throughput(Throughput::Elements(changes));
         group.bench_function("visible", |bencher| unhurried(bencher, &mut fixture, |_| {}));

@@ -22,6 +22,11 @@ pub(crate) struct Size {
 }
 
 impl Size {
+    /// Keys that a commit changes.
+    pub(crate) fn changes(&self) -> u64 {
+        (self.updates + self.inserts) as u64
+    }
+
     /// The reference workload when measuring, otherwise just enough to go everywhere once.
     pub(crate) fn get() -> Self {
         let measuring = std::env::args().any(|argument| argument == "--bench");

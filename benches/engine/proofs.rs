@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use bristlecone::{Blake3, Ethereum, SchemeKind, Snapshot};
 use bristlecone_trie::proof::{ProofScheme, verify};
-use criterion::{BatchSize, Criterion};
+use criterion::{BatchSize, Criterion, Throughput};
 
 use crate::fixture::{Fixture, Key};
 
@@ -16,6 +16,7 @@ pub(crate) fn all(criterion: &mut Criterion) {
 fn scheme<S: ProofScheme>(criterion: &mut Criterion, kind: SchemeKind) {
     let mut fixture = Fixture::with_history(kind);
     let mut group = criterion.benchmark_group(format!("proof, {}", kind.name()));
+    group.throughput(Throughput::Elements(1));
     let (latest, end) = (fixture.store.latest().expect("versions"), fixture.back_100());
     let (inside, root) = (fixture.back_inside(), fixture.root());
     let mut prove = |name: &str, snapshot: &Snapshot| {

@@ -31,14 +31,21 @@ impl Memory {
         self.superseded.push(phase.superseded.into_inner());
     }
 
+    /// Hashes, and keeps the references.
     pub(crate) fn hash<S: Scheme>(&self, workspace: &mut Workspace) -> Hashed {
         let guard = pin();
-        let phase = Phase { slots: &self.slots, guard: &guard, superseded: RefCell::default() };
-        let hashed = levels::hash::<S>(&phase, Shape::Flat, self.root, workspace).expect("it hashes");
+        let hashed = self.compute::<S>(workspace);
         for (word, refs) in workspace.pages() {
             self.slots.set_companion(id(word), refs, &guard);
         }
         hashed
+    }
+
+    /// Hashes, and leaves the references in `workspace` only.
+    pub(crate) fn compute<S: Scheme>(&self, workspace: &mut Workspace) -> Hashed {
+        let guard = pin();
+        let phase = Phase { slots: &self.slots, guard: &guard, superseded: RefCell::default() };
+        levels::hash::<S>(&phase, Shape::Flat, self.root, workspace).expect("it hashes")
     }
 
     /// Frees what the oldest of the kept commits superseded.

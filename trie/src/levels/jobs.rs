@@ -11,6 +11,18 @@ const NONE: u32 = u32::MAX;
 const HASH: usize = 32;
 /// So many bytes of encodings of one length are gathered for one call of the hash function: they stay in the nearest cache.
 const GATHER_BYTES: usize = 16 << 10;
+/// Lanes of the hash functions: so many messages at once take as long as one, so a call has a multiple of them, as long as
+/// there are more.
+const LANES: usize = 8;
+/// But long messages are not copied together beyond so many bytes.
+const GATHER_BYTES_MOST: usize = 256 << 10;
+
+/// How many encodings of `len` bytes go into one call.
+fn at_once(len: usize) -> usize {
+    let len = len.max(1);
+    let lanes = (GATHER_BYTES / (len * LANES)).max(1) * LANES;
+    lanes.min((GATHER_BYTES_MOST / len).max(1))
+}
 
 /// What a node is known by, or the job that will tell.
 #[derive(Clone, Copy)]
@@ -151,7 +163,7 @@ impl Jobs {
             level.sort_unstable();
             for group in level.chunk_by(|a, b| a >> 32 == b >> 32) {
                 let len = group.first().map_or(0, |first| (first >> 32) as usize);
-                for part in group.chunks((GATHER_BYTES / len.max(1)).max(1)) {
+                for part in group.chunks(at_once(len)) {
                     self.hash_equal::<S>(part, len, &mut gathered, &mut hashes);
                 }
             }
@@ -213,5 +225,20 @@ impl Jobs {
                 place.copy_from_slice(hash);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_fill_all_lanes_unless_messages_are_long() {
+        for (len, expected) in
+            [(0, 16384), (65, 248), (68, 240), (532, 24), (2048, 8), (32 << 10, 8), (64 << 10, 4)]
+        {
+            assert_eq!(at_once(len), expected, "{len}");
+        }
+        assert_eq!(at_once(64 << 20), 1);
     }
 }

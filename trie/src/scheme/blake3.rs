@@ -9,6 +9,9 @@ use alloy_primitives::{B256, b256};
 use super::{LeafValue, NodeRef, Scheme};
 use crate::Path;
 
+#[cfg(feature = "lanes")]
+mod lanes;
+
 /// BLAKE3, keyed by domain. Nodes are never embedded; a proof carries of a branch at most four hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blake3;
@@ -346,6 +349,12 @@ impl Scheme for Blake3 {
         None
     }
 
+    #[cfg(feature = "lanes")]
+    fn hash_equal(encodings: &[u8], hashes: &mut [[u8; 32]]) {
+        lanes::hash_equal(encodings, hashes);
+    }
+
+    #[cfg(not(feature = "lanes"))]
     fn hash_equal(encodings: &[u8], hashes: &mut [[u8; 32]]) {
         let len = encodings.len() / hashes.len().max(1);
         for (hash, encoding) in hashes.iter_mut().zip(encodings.chunks(len.max(1))) {

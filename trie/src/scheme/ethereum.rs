@@ -4,7 +4,9 @@
 //! always, is named by its hash.
 
 use alloc::vec::Vec;
-use alloy_primitives::{B256, b256, keccak256};
+#[cfg(not(feature = "lanes"))]
+use alloy_primitives::keccak256;
+use alloy_primitives::{B256, b256};
 #[cfg(feature = "lanes")]
 use p3_keccak::Keccak256Hash;
 #[cfg(feature = "lanes")]
@@ -124,12 +126,7 @@ impl Scheme for Ethereum {
 
     #[cfg(feature = "lanes")]
     fn hash_equal(encodings: &[u8], hashes: &mut [[u8; 32]]) {
-        // One alone is quicker with the function for one.
-        if let [hash] = hashes {
-            *hash = keccak256(encodings).0;
-        } else {
-            Keccak256Hash.hash_many(encodings, hashes);
-        }
+        Keccak256Hash.hash_many(encodings, hashes);
     }
 
     #[cfg(not(feature = "lanes"))]
