@@ -247,14 +247,7 @@ impl<'g> Committing<'g> {
         shape: Shape,
         root_hash: Option<B256>,
     ) -> Self {
-        Self {
-            graph,
-            guard,
-            scheme,
-            shape,
-            root_hash,
-            touched: RefCell::default(),
-        }
+        Self { graph, guard, scheme, shape, root_hash, touched: RefCell::default() }
     }
 
     /// What it did so far.

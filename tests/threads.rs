@@ -27,7 +27,11 @@ fn store(namespace: &Namespace, threads: usize) -> Store {
 }
 
 /// The roots after each commit, and after reopening and one more.
-fn roots(namespace: &Namespace, threads: usize, batch: impl Fn(&mut ChaCha8Rng, usize) -> Batch) -> Vec<B256> {
+fn roots(
+    namespace: &Namespace,
+    threads: usize,
+    batch: impl Fn(&mut ChaCha8Rng, usize) -> Batch,
+) -> Vec<B256> {
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let store = store(namespace, threads);
     let mut roots = Vec::new();
@@ -45,7 +49,9 @@ fn roots(namespace: &Namespace, threads: usize, batch: impl Fn(&mut ChaCha8Rng, 
 fn flat(random: &mut ChaCha8Rng, number: usize) -> Batch {
     let mut batch = Batch::new();
     for _ in 0..BATCH {
-        let key = B256::from(U256::from(random.random_range(0..20_000u64)).wrapping_mul(U256::MAX / U256::from(77_777)));
+        let key = B256::from(
+            U256::from(random.random_range(0..20_000u64)).wrapping_mul(U256::MAX / U256::from(77_777)),
+        );
         if number % 4 == 3 || random.random_ratio(1, 10) {
             batch.delete(key.as_slice());
         } else {

@@ -51,7 +51,9 @@ fn layout<E>(len: usize) -> Option<(Layout, usize)> {
 /// Where the elements start.
 const fn offset<E>() -> usize {
     #[cfg(not(any(loom, miri)))]
-    const { assert!(align_of::<Header<E>>() <= pool::ALIGN) };
+    const {
+        assert!(align_of::<Header<E>>() <= pool::ALIGN)
+    };
     // `Header` is aligned for `E`, so its size is the offset that `layout` computes.
     size_of::<Header<E>>()
 }
@@ -196,7 +198,9 @@ mod tests {
     fn round_trip<E: Copy + PartialEq + std::fmt::Debug + Send + Sync>(elements: &[E]) {
         let guard = crate::epoch::pin();
         let block = Block::new(elements);
-        assert!(block.footprint() >= size_of_val(elements) && block.footprint() < size_of_val(elements) * 2 + 128);
+        assert!(
+            block.footprint() >= size_of_val(elements) && block.footprint() < size_of_val(elements) * 2 + 128
+        );
         let raw = block.into_raw();
         // SAFETY: made just above and not yet freed.
         assert_eq!(unsafe { view(raw, &guard) }, elements);

@@ -60,10 +60,10 @@ mod chunks;
 mod epoch;
 mod error;
 mod handoff;
-#[cfg(not(any(loom, miri)))]
-mod pool;
 mod lease;
 mod life;
+#[cfg(not(any(loom, miri)))]
+mod pool;
 mod publish;
 mod shard;
 mod slots;

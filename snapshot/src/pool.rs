@@ -249,7 +249,10 @@ impl Class {
             let next = (*span).map.get((*span).first as usize).copied().unwrap_or_default();
             if next != 0 {
                 let next = (*span).first as usize * 64 + next.trailing_zeros() as usize;
-                prefetch_for_writing(span.cast::<u8>().wrapping_byte_add(FIRST + next * (*span).size), (*span).size);
+                prefetch_for_writing(
+                    span.cast::<u8>().wrapping_byte_add(FIRST + next * (*span).size),
+                    (*span).size,
+                );
             }
             (*span).free -= 1;
             if (*span).free == 0 {

@@ -135,7 +135,8 @@ fn update(
         None => Ok(None),
     };
     let (Ok(Some(shares)), Some(root), Some(pool)) = (&shares, space.root, pool) else {
-        let updated = shares.and_then(|_| update::update(&Mapped(&mine), shape, space.root, ops, stamp.word()));
+        let updated =
+            shares.and_then(|_| update::update(&Mapped(&mine), shape, space.root, ops, stamp.word()));
         applied.push(mine.into_touched());
         return updated;
     };

@@ -240,7 +240,9 @@ impl Workspace {
 
     /// The pages that were hashed last, with the references to be kept beside them.
     pub fn pages(&self) -> impl DoubleEndedIterator<Item = (u64, &Refs)> {
-        self.works.iter().map(|work| (work.reference, self.jobs.refs.get(work.refs.clone()).unwrap_or_default()))
+        self.works
+            .iter()
+            .map(|work| (work.reference, self.jobs.refs.get(work.refs.clone()).unwrap_or_default()))
     }
 }
 

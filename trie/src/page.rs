@@ -266,11 +266,7 @@ impl<'a> Page<'a> {
     /// or emptily, never a panic.
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            len: usize::from(u16_at(bytes, 0)),
-            flags: bytes.get(4).copied().unwrap_or_default(),
-        }
+        Self { bytes, len: usize::from(u16_at(bytes, 0)), flags: bytes.get(4).copied().unwrap_or_default() }
     }
 
     /// The packed bytes.
@@ -361,8 +357,9 @@ impl<'a> Page<'a> {
         }
         let at = trailer + count * SOURCE + index * ORIGIN;
         let source = u16_at(self.bytes, at);
-        (source != NOWHERE)
-            .then(|| (u64_at(self.bytes, trailer + usize::from(source) * SOURCE), u16_at(self.bytes, at + 2).into()))
+        (source != NOWHERE).then(|| {
+            (u64_at(self.bytes, trailer + usize::from(source) * SOURCE), u16_at(self.bytes, at + 2).into())
+        })
     }
 
     #[inline]

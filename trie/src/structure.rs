@@ -179,8 +179,11 @@ fn span(page: Page<'_>, low: usize, high: usize, open: &mut Vec<(usize, u16)>, o
         let right = (end < high).then(|| page.shared(end - 1));
         // Where the node begins that `right` may be above: at this entry, or at the last branch that ended here.
         let mut first = at as u16;
-        while let Some((_, from)) =
-            open.get(bottom..).and_then(|open| open.last()).copied().filter(|(depth, _)| right.is_none_or(|right| *depth > right))
+        while let Some((_, from)) = open
+            .get(bottom..)
+            .and_then(|open| open.last())
+            .copied()
+            .filter(|(depth, _)| right.is_none_or(|right| *depth > right))
         {
             open.pop();
             out.push((from, end as u16));

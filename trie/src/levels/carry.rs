@@ -101,15 +101,16 @@ impl<'p> Carry<'p> {
     pub(super) fn changed(&self, len: usize) -> impl Iterator<Item = usize> {
         let changed = if let Self::InPlace { changed, .. } = self { &changed[..] } else { &[] };
         let all = matches!(self, Self::InPlace { .. });
-        (0..len.div_ceil(8)).flat_map(move |at| {
-            let mut byte = if all { changed.get(at).copied().unwrap_or_default() } else { u8::MAX };
-            core::iter::from_fn(move || {
-                let bit = (byte != 0).then(|| byte.trailing_zeros() as usize)?;
-                byte &= byte - 1;
-                Some(at * 8 + bit)
+        (0..len.div_ceil(8))
+            .flat_map(move |at| {
+                let mut byte = if all { changed.get(at).copied().unwrap_or_default() } else { u8::MAX };
+                core::iter::from_fn(move || {
+                    let bit = (byte != 0).then(|| byte.trailing_zeros() as usize)?;
+                    byte &= byte - 1;
+                    Some(at * 8 + bit)
+                })
             })
-        })
-        .filter(move |index| *index < len)
+            .filter(move |index| *index < len)
     }
 
     /// References to begin with: of a page that was changed in place those of the older one.

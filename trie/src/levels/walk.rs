@@ -145,7 +145,8 @@ impl<'p, 'c> Sheet<'p, 'c> {
             let end = if has_accounts { self.end_of(low) } else { low + 1 };
             let right = if end < span.high { gaps.get(end - 1) } else { NO_GAP };
             // A key that ends where others part is the value of the branch there, and no node.
-            let is_value = self.page.has_prefixes() && right > left && self.ends_at(low, depth + right as usize);
+            let is_value =
+                self.page.has_prefixes() && right > left && self.ends_at(low, depth + right as usize);
             let mut node = if !has_accounts && self.carry.keeps(low) {
                 Node::same(low, self.kept_end)
             } else if is_value {
@@ -161,7 +162,13 @@ impl<'p, 'c> Sheet<'p, 'c> {
             loop {
                 if opens {
                     let nodes = stacks.nodes.len();
-                    stacks.open.push(Open { gap: right, low: node.first, changed: node.changed, value, nodes });
+                    stacks.open.push(Open {
+                        gap: right,
+                        low: node.first,
+                        changed: node.changed,
+                        value,
+                        nodes,
+                    });
                     if value.take().is_none() {
                         stacks.nodes.push(node);
                     }
@@ -172,7 +179,8 @@ impl<'p, 'c> Sheet<'p, 'c> {
                     return Ok(node);
                 }
                 let Some(open) = stacks.open.pop_if(|open| open.gap > right) else { break };
-                let above = stacks.open.get(bottom..).and_then(<[Open]>::last).map_or(NO_GAP, |open| open.gap);
+                let above =
+                    stacks.open.get(bottom..).and_then(<[Open]>::last).map_or(NO_GAP, |open| open.gap);
                 let is_top = above == NO_GAP && right == NO_GAP;
                 let is_root = span.is_root && is_top && depth + open.gap as usize == span.from;
                 node = self.close::<S>(&open, end, is_root, stacks, jobs);
@@ -185,11 +193,7 @@ impl<'p, 'c> Sheet<'p, 'c> {
 
     /// The first entry after `index` that is not below it.
     fn end_of(&self, index: usize) -> usize {
-        if self.page.head(index).is_account() {
-            self.page.account_end(index)
-        } else {
-            index + 1
-        }
+        if self.page.head(index).is_account() { self.page.account_end(index) } else { index + 1 }
     }
 
     /// The nibble depth at which the node of an entry branches; of a leaf 0.
@@ -240,11 +244,8 @@ impl<'p, 'c> Sheet<'p, 'c> {
             let changed = self.carry.entry(index, None).is_none();
             return Ok(Node { changed, ..Node::same(index, head.end as u16) });
         }
-        let storage = if head.is_account() {
-            Some(self.storage::<S>(range.clone(), stacks, jobs)?)
-        } else {
-            None
-        };
+        let storage =
+            if head.is_account() { Some(self.storage::<S>(range.clone(), stacks, jobs)?) } else { None };
         let carried = self.carry.entry(index, Some(from)).filter(|_| match storage {
             Some((_, changed)) => !changed && self.carry.has_same_storage(index, range.end),
             None => true,

@@ -299,7 +299,8 @@ pub(crate) fn change_in_place(
     for (index, item) in changes {
         let start = page.offsets().entries + page.end_before(*index);
         let tail = page.head(*index).tail.len();
-        let room = out.get_mut(start + ENTRY_HEAD + tail..page.offsets().entries + page.end_before(index + 1));
+        let room =
+            out.get_mut(start + ENTRY_HEAD + tail..page.offsets().entries + page.end_before(index + 1));
         if !room.is_some_and(|room| replace_item(item, room)) {
             return false;
         }

@@ -76,16 +76,14 @@ impl<'a, A: Arena> Walk<'a, A> {
         while let Some(Task { reference, parent, range, .. }) = list.get(at).cloned() {
             self.hint_ahead(list, at);
             let (word, page) = self.arena.open(reference, Some(parent))?;
-            let listed = if page.is_inner() {
-                self.list_children(word, page, range.clone(), list)
-            } else {
-                None
-            };
+            let listed =
+                if page.is_inner() { self.list_children(word, page, range.clone(), list) } else { None };
             if let Some(parent) = listed {
                 inner.push((at, parent));
             } else {
                 let key = self.ops.get(range.start).map_or(&[][..], |op| op.key);
-                let rewritten = match page.is_plain().then(|| self.edit(word, page, range.clone())).flatten() {
+                let rewritten = match page.is_plain().then(|| self.edit(word, page, range.clone())).flatten()
+                {
                     Some(rewritten) => rewritten,
                     None => self.merge(word, page, range)?.map_or(Rewritten::Same, Rewritten::Pieces),
                 };
@@ -128,7 +126,12 @@ impl<'a, A: Arena> Walk<'a, A> {
                 list.truncate(first);
                 return None;
             };
-            list.push(Task { reference, parent: (word, index), range: at..at + count, outcome: Outcome::Same });
+            list.push(Task {
+                reference,
+                parent: (word, index),
+                range: at..at + count,
+                outcome: Outcome::Same,
+            });
             at += count;
         }
         Some(Parent { word, page, children: first..list.len() })
