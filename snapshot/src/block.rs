@@ -51,7 +51,9 @@ fn layout<E>(len: usize) -> Option<(Layout, usize)> {
 /// Where the elements start.
 const fn offset<E>() -> usize {
     #[cfg(not(any(loom, miri)))]
-    const { assert!(align_of::<Header<E>>() <= pool::ALIGN) };
+    const {
+        assert!(align_of::<Header<E>>() <= pool::ALIGN)
+    };
     // `Header` is aligned for `E`, so its size is the offset that `layout` computes.
     size_of::<Header<E>>()
 }
@@ -146,6 +148,14 @@ pub(crate) unsafe fn view<E>(raw: *const Header<E>, _guard: &Guard) -> &[E] {
     }
 }
 
+/// Has `elements` fetched towards the processor, while the caller does something else.
+#[inline]
+pub fn prefetch_elements<E>(elements: &[E]) {
+    let start: *const u8 = elements.as_ptr().cast();
+    // Up to the end of the line in which they end.
+    prefetch(start, size_of_val(elements) + start.addr() % 64);
+}
+
 /// Asks for memory. Nothing is read: any address will do, also of a block that is gone.
 #[inline]
 pub(crate) fn prefetch(start: *const u8, bytes: usize) {
@@ -196,7 +206,9 @@ mod tests {
     fn round_trip<E: Copy + PartialEq + std::fmt::Debug + Send + Sync>(elements: &[E]) {
         let guard = crate::epoch::pin();
         let block = Block::new(elements);
-        assert!(block.footprint() >= size_of_val(elements) && block.footprint() < size_of_val(elements) * 2 + 128);
+        assert!(
+            block.footprint() >= size_of_val(elements) && block.footprint() < size_of_val(elements) * 2 + 128
+        );
         let raw = block.into_raw();
         // SAFETY: made just above and not yet freed.
         assert_eq!(unsafe { view(raw, &guard) }, elements);

@@ -60,15 +60,16 @@ mod chunks;
 mod epoch;
 mod error;
 mod handoff;
-#[cfg(not(any(loom, miri)))]
-mod pool;
 mod lease;
 mod life;
+#[cfg(not(any(loom, miri)))]
+mod pool;
 mod publish;
 mod shard;
 mod slots;
 mod sync;
 
+pub use block::prefetch_elements;
 pub use epoch::{Guard, pin};
 pub use error::Error;
 pub use lease::LeaseInfo;
