@@ -7,6 +7,7 @@
     clippy::allow_attributes,
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stdout,
     reason = "a bench stops at what it did not expect, and prints"
 )]

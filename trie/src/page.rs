@@ -715,7 +715,8 @@ mod tests {
             // What lies below a child is in the child.
             let mut kept: Vec<(Vec<u8>, usize, bool)> = Vec::new();
             for (path, end) in paths {
-                let is_below = |(parent, at, child): &(Vec<u8>, usize, bool)| *child && leads(parent, *at, &path);
+                let is_below =
+                    |(parent, at, child): &(Vec<u8>, usize, bool)| *child && leads(parent, *at, &path);
                 if !kept.iter().any(is_below) {
                     let child = end % 2 == 1 || random(3) == 0;
                     kept.push((path, end, child));
