@@ -4,10 +4,10 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use bristlecone_delta::{Found as StoredFound, Locator, Segments};
-use bristlecone_snapshot::{Guard, Lookup, SlotId, Slots, pin};
+use bristlecone_snapshot::{Guard, Lookup, SlotId, Slots, pin, prefetch_elements};
 use bristlecone_trie::levels::{self, Refs, Workspace};
 use bristlecone_trie::update::Arena;
-use bristlecone_trie::{B256, Find, Hint, Item, NodeRef, Page, Shape};
+use bristlecone_trie::{B256, Hint, Item, NodeRef, Page, Shape};
 
 use crate::options::SchemeKind;
 use crate::reference::Reference;
@@ -35,6 +35,27 @@ enum Step {
     To(u64),
 }
 
+/// Keys that are looked up side by side: about as many cache lines as a processor waits for at once.
+pub(crate) const WINDOW: usize = 16;
+
+/// How far the lookup of one of many keys has come.
+enum Way {
+    Done(Option<Found>),
+    To(SlotId),
+    Stored(Locator),
+}
+
+impl Way {
+    #[inline]
+    fn from_word(word: u64) -> Result<Self> {
+        match Reference::from_word(word) {
+            Some(Reference::Slot(id)) => Ok(Self::To(id)),
+            Some(Reference::Stored(locator)) => Ok(Self::Stored(locator)),
+            _ => Err(Error::Internal("a child reference is no reference")),
+        }
+    }
+}
+
 impl Graph {
     pub(crate) fn new(segments: Arc<Segments>) -> Self {
         Self { slots: Slots::new(), segments }
@@ -59,7 +80,7 @@ impl Graph {
         let guard = pin();
         loop {
             word = match Reference::from_word(word) {
-                Some(Reference::Slot(id)) => match self.slots.get(id, &guard) {
+                Some(Reference::Slot(id)) => match self.slots.get_ahead(id, &guard) {
                     Lookup::Block(bytes) => match step(Page::new(bytes), key)? {
                         Step::Done(found) => return Ok(found),
                         Step::To(next) => next,
@@ -74,6 +95,69 @@ impl Graph {
                 _ => return Err(Error::Internal("a child reference is no reference")),
             };
         }
+    }
+
+    /// Looks up many keys in the trie under `root`; what was found is added to `found`, in their order. They go through memory side
+    /// by side, a few under one pin, so that they wait for it together; whose way leads into the log goes on alone, after
+    /// the pin.
+    pub(crate) fn find_many<K: AsRef<[u8]>>(
+        &self,
+        root: Option<u64>,
+        keys: &[K],
+        found: &mut Vec<Option<Found>>,
+    ) -> Result<()> {
+        for window in keys.chunks(WINDOW) {
+            let mut ways = [const { Way::Done(None) }; WINDOW];
+            if let Some(root) = root {
+                for (way, _) in ways.iter_mut().zip(window) {
+                    *way = Way::from_word(root)?;
+                }
+                self.walk(&mut ways, window)?;
+            }
+            for (way, key) in ways.into_iter().zip(window) {
+                found.push(match way {
+                    Way::Done(found) => found,
+                    Way::Stored(locator) => self.find_stored(locator, key.as_ref())?,
+                    Way::To(_) => return Err(Error::Internal("a walk ended on its way")),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes all ways to their ends in memory, level by level.
+    fn walk<K: AsRef<[u8]>>(&self, ways: &mut [Way], keys: &[K]) -> Result<()> {
+        let guard = pin();
+        let on_way = |ways: &[Way]| ways.iter().any(|way| matches!(way, Way::To(_)));
+        while on_way(ways) {
+            for (way, key) in ways.iter_mut().zip(keys) {
+                let Way::To(id) = *way else { continue };
+                *way = match self.slots.get(id, &guard) {
+                    Lookup::Block(bytes) => match step(Page::new(bytes), key.as_ref())? {
+                        Step::Done(found) => Way::Done(found),
+                        Step::To(word) => Way::from_word(word)?,
+                    },
+                    Lookup::Located(word) => Way::from_word(word)?,
+                    Lookup::Gone => return Err(Error::Internal("a page that a snapshot sees is gone")),
+                };
+                if let Way::To(id) = *way {
+                    self.slots.prefetch_slot(id);
+                }
+            }
+            for way in ways.iter() {
+                if let Way::To(id) = *way {
+                    self.slots.prefetch_front(id);
+                }
+            }
+            for (way, key) in ways.iter().zip(keys) {
+                if let Way::To(id) = *way
+                    && let Lookup::Block(bytes) = self.slots.get(id, &guard)
+                {
+                    prefetch_elements(Page::new(bytes).likely(key.as_ref()));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The same from a stored page on, below which all pages are stored.
@@ -95,11 +179,8 @@ impl Graph {
 
 #[inline]
 fn step(page: Page<'_>, key: &[u8]) -> Result<Step> {
-    let at = match page.find(key) {
-        Find::Absent(_) => return Ok(Step::Done(None)),
-        Find::Here(at) | Find::Into(at) => at,
-    };
-    Ok(match page.entry(at).item {
+    let Some(item) = page.look(key) else { return Ok(Step::Done(None)) };
+    Ok(match item {
         Item::Child { reference } => Step::To(reference),
         Item::Leaf { stamp, value } => Step::Done(Some(Found { stamp, value: value.to_vec() })),
         Item::Account { stamp, body, .. } => Step::Done(Some(Found { stamp, value: body.to_vec() })),

@@ -761,3 +761,106 @@ fn a_proof_that_names_other_keys_than_it_proves_does_not_hold() {
     other.slots[0].key = B256::repeat_byte(1);
     assert!(!holds(other));
 }
+
+/// Keys, some twice in a row, some absent.
+fn probes() -> Vec<[u8; 8]> {
+    (0..2_500_u64).step_by(7).flat_map(|key| [key, key, key + 5_000]).map(u64::to_be_bytes).collect()
+}
+
+#[test]
+fn many_keys_are_read_as_each_of_them_is() {
+    for (namespace, cache) in [
+        (Namespace::flat(SchemeKind::Blake3).raw(), 0),
+        (Namespace::flat(SchemeKind::Blake3).raw(), 1 << 30),
+        (Namespace::flat(SchemeKind::Ethereum), 0),
+        (Namespace::flat(SchemeKind::Ethereum), 1 << 30),
+    ] {
+        let vfs = SimVfs::new(0);
+        let options = |vfs: SimVfs| {
+            Options::new().namespace(namespace.clone()).vfs(Arc::new(vfs)).cache_bytes(cache).seal_keys(2_500)
+        };
+        let compare = |store: &Store| {
+            for version in store.versions() {
+                let snapshot = store.at(version.version).unwrap();
+                let probes = probes();
+                let each: Vec<_> = probes.iter().map(|key| snapshot.get(key).unwrap()).collect();
+                assert!(each.iter().any(Option::is_some) && each.iter().any(Option::is_none));
+                for count in [0, 1, 15, 16, 17, probes.len()] {
+                    assert_eq!(snapshot.get_many(&probes[..count]).unwrap(), each[..count]);
+                }
+                let keys: Vec<_> = probes.iter().map(|key| Key::Flat(key)).collect();
+                snapshot.prefetch(&keys).unwrap();
+                snapshot.prefetch(&[]).unwrap();
+            }
+        };
+        let store = options(vfs.clone()).open(DIR).unwrap();
+        for round in 0..6_u64 {
+            let mut batch = Batch::new();
+            for key in 0..500 {
+                let key = key * 5 + round % 5;
+                batch.put(&key.to_be_bytes(), &(key + round).to_be_bytes());
+            }
+            store.commit(batch).unwrap();
+            compare(&store);
+        }
+        store.flush().unwrap();
+        compare(&store);
+        // The latest version in part in memory, in part in the log.
+        store.commit(put(&7_u64.to_be_bytes(), b"again")).unwrap();
+        compare(&store);
+        store.close().unwrap();
+        compare(&options(vfs).open(DIR).unwrap());
+    }
+}
+
+#[test]
+fn many_accounts_and_slots_are_read_as_each_of_them_is() {
+    for cache in [0, 1 << 30] {
+        let store = accounts(SimVfs::new(0)).cache_bytes(cache).seal_keys(2_000).open(DIR).unwrap();
+        let slot = |number: u64| B256::from(U256::from(number));
+        for round in 0..4_u64 {
+            let mut batch = Batch::new();
+            for number in 0..300_u64 {
+                let address = (number * 3).to_be_bytes();
+                batch.set_account(&address, &Account { nonce: number + round, ..Account::default() });
+                // One with pages of its own for its slots, others with them beside it.
+                for at in 0..if number == 7 { 400 } else { number % 4 } {
+                    batch.set_slot(&address, slot(at), U256::from(at + round));
+                }
+            }
+            store.commit(batch).unwrap();
+            if round == 2 {
+                store.flush().unwrap();
+            }
+            for version in store.versions() {
+                let snapshot = store.at(version.version).unwrap();
+                let addresses: Vec<_> = (0..900_u64).step_by(2).map(u64::to_be_bytes).collect();
+                let each = addresses.iter().map(|address| snapshot.account(address).unwrap());
+                assert_eq!(snapshot.account_many(&addresses).unwrap(), each.collect::<Vec<_>>());
+                let own = (0..450).map(|at| (21_u64.to_be_bytes(), slot(at)));
+                let slots: Vec<_> = addresses.iter().map(|address| (*address, slot(1))).chain(own).collect();
+                let each = slots.iter().map(|(address, slot)| snapshot.slot(address, *slot).unwrap());
+                assert_eq!(snapshot.slot_many(&slots).unwrap(), each.collect::<Vec<_>>());
+                let keys = slots
+                    .iter()
+                    .flat_map(|(address, slot)| [Key::Account(address), Key::Slot(address, *slot)]);
+                snapshot.prefetch(&keys.collect::<Vec<_>>()).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn many_keys_of_another_shape_are_refused() {
+    let store = flat(SimVfs::new(0)).open(DIR).unwrap();
+    let latest = store.commit(put(b"a", b"1")).unwrap().snapshot().unwrap();
+    assert!(matches!(latest.account_many(&[b"a"]), Err(Error::WrongShape { .. })));
+    assert!(matches!(latest.slot_many(&[(b"a", B256::ZERO)]), Err(Error::WrongShape { .. })));
+    assert!(matches!(latest.prefetch(&[Key::Account(b"a")]), Err(Error::WrongShape { .. })));
+    let store = accounts(SimVfs::new(0)).open(DIR).unwrap();
+    let mut batch = Batch::new();
+    batch.set_account(b"a", &someone());
+    let latest = store.commit(batch).unwrap().snapshot().unwrap();
+    assert!(matches!(latest.get_many(&[b"a"]), Err(Error::WrongShape { .. })));
+    assert!(matches!(latest.prefetch(&[Key::Flat(b"a")]), Err(Error::WrongShape { .. })));
+}

@@ -148,6 +148,14 @@ pub(crate) unsafe fn view<E>(raw: *const Header<E>, _guard: &Guard) -> &[E] {
     }
 }
 
+/// Has `elements` fetched towards the processor, while the caller does something else.
+#[inline]
+pub fn prefetch_elements<E>(elements: &[E]) {
+    let start: *const u8 = elements.as_ptr().cast();
+    // Up to the end of the line in which they end.
+    prefetch(start, size_of_val(elements) + start.addr() % 64);
+}
+
 /// Asks for memory. Nothing is read: any address will do, also of a block that is gone.
 #[inline]
 pub(crate) fn prefetch(start: *const u8, bytes: usize) {

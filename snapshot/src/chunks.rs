@@ -81,11 +81,15 @@ impl<S: Zeroed> Chunks<S> {
     }
 }
 
-/// Fresh cells. Large chunks are zero pages that the system maps when they are first touched.
+/// Fresh cells. Large chunks are zero pages that the system maps when they are first touched: huge ones where it can, since cells
+/// are met in no order.
 #[cfg(not(loom))]
 fn allocate<S: Zeroed>(len: usize) -> Box<[S]> {
     // SAFETY: zeroes are a valid `S`.
-    unsafe { Box::new_zeroed_slice(len).assume_init() }
+    let cells: Box<[S]> = unsafe { Box::new_zeroed_slice(len).assume_init() };
+    #[cfg(not(miri))]
+    crate::pool::advise_huge(cells.as_ptr().cast_mut().cast(), size_of_val(&*cells));
+    cells
 }
 
 #[cfg(loom)]

@@ -69,6 +69,7 @@ mod shard;
 mod slots;
 mod sync;
 
+pub use block::prefetch_elements;
 pub use epoch::{Guard, pin};
 pub use error::Error;
 pub use lease::LeaseInfo;

@@ -306,12 +306,21 @@ impl Regions {
     }
 }
 
+/// Asks for huge pages where whole ones lie in memory of ours, which may hold something: that stays.
+pub(crate) fn advise_huge(start: *mut u8, len: usize) {
+    let skipped = start.align_offset(HUGE_PAGE);
+    let len = len.saturating_sub(skipped) / HUGE_PAGE * HUGE_PAGE;
+    if len != 0 {
+        advise(start.wrapping_byte_add(skipped), len, Advice::HugePages);
+    }
+}
+
 enum Advice {
     HugePages,
     NotNeeded,
 }
 
-/// Tells the system what is thought of memory of ours that holds nothing. Where it cannot be told, nothing is lost but speed
+/// Tells the system what is thought of memory of ours: that it needs no content, only of what holds nothing. Where it cannot be told, nothing is lost but speed
 /// or room.
 #[cfg(target_os = "linux")]
 fn advise(start: *mut u8, len: usize, advice: Advice) {
@@ -319,7 +328,8 @@ fn advise(start: *mut u8, len: usize, advice: Advice) {
         Advice::HugePages => rustix::mm::Advice::LinuxHugepage,
         Advice::NotNeeded => rustix::mm::Advice::LinuxDontNeed,
     };
-    // SAFETY: the range is part of a region, and no cell of it is in use: its content may become zeroes.
+    // SAFETY: the range is memory of ours. Its content stays, or else it is part of a region of which no cell is in use, and may
+    // become zeroes.
     let _ = unsafe { rustix::mm::madvise(start.cast(), len, advice) };
 }
 

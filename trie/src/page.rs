@@ -28,7 +28,7 @@ mod build;
 use alloc::vec::Vec;
 use core::cmp::Ordering;
 
-use crate::path::{self, nibble};
+use crate::path::nibble;
 use crate::scheme::NodeRef;
 pub use build::PageBuilder;
 pub(crate) use build::{Change, Edit, change_in_place};
@@ -160,6 +160,23 @@ impl<'a> Head<'a> {
         Self { below, end, tail: raw.get(ENTRY_HEAD..tail_end).unwrap_or_default(), kind: kind & 0x0f }
     }
 
+    /// What the entry holds whose front this is.
+    #[inline]
+    fn item(&self, raw: &'a [u8]) -> Item<'a> {
+        let payload = raw.get(ENTRY_HEAD + self.tail.len()..).unwrap_or_default();
+        match self.kind {
+            KIND_ACCOUNT => Item::Account {
+                stamp: u64_at(payload, 0),
+                wiped: u64_at(payload, 8),
+                body: payload.get(16..).unwrap_or_default(),
+            },
+            KIND_CHILD => Item::Child { reference: u64_at(payload, 0) },
+            KIND_BLINDED => blinded(payload),
+            _ => Item::Leaf { stamp: u64_at(payload, 0), value: payload.get(8..).unwrap_or_default() },
+        }
+    }
+
+    #[inline]
     pub(crate) fn is_child(&self) -> bool {
         self.kind == KIND_CHILD
     }
@@ -248,17 +265,31 @@ fn print(tail: &[u8], depth: usize) -> u16 {
 
 /// Orders a path (whole bytes `tail`, cut at `nibbles`) against a key that starts at the same byte; a path that is
 /// a prefix of the key sorts first.
+#[inline]
 fn compare(tail: &[u8], nibbles: usize, key: &[u8]) -> Ordering {
     let whole = nibbles / 2;
     let head = tail.get(..whole).unwrap_or(tail);
     let cut = head.len().min(key.len());
     let (key_head, key_rest) = key.split_at(cut);
-    head.cmp(key_head).then_with(|| match (nibbles % 2, key_rest.first()) {
+    // The comparison of no bytes is a call that some machines take long for.
+    let order = if head.is_empty() { Ordering::Equal } else { head.cmp(key_head) };
+    order.then_with(|| match (nibbles % 2, key_rest.first()) {
         (0, None) => Ordering::Equal,
         (0, Some(_)) => Ordering::Less,
         (_, None) => Ordering::Greater,
         (_, Some(byte)) => nibble(tail, nibbles - 1).cmp(&(byte >> 4)).then(Ordering::Less),
     })
+}
+
+/// Whether the first `nibbles` of a path (whole bytes `tail`) are also the first of a key that starts at the same byte.
+#[inline]
+fn leads(tail: &[u8], nibbles: usize, key: &[u8]) -> bool {
+    let whole = nibbles / 2;
+    let (Some(head), Some(key_head)) = (tail.get(..whole), key.get(..whole)) else { return false };
+    // Between pages it is a byte or two: less than a call to compare them takes.
+    let same = if whole <= 4 { head.iter().zip(key_head).all(|(a, b)| a == b) } else { head == key_head };
+    same && (nibbles.is_multiple_of(2)
+        || key.get(whole).is_some_and(|byte| byte >> 4 == nibble(tail, nibbles - 1)))
 }
 
 impl<'a> Page<'a> {
@@ -439,19 +470,8 @@ impl<'a> Page<'a> {
     #[inline]
     pub fn entry(&self, index: usize) -> Entry<'a> {
         let raw = if index < self.len { self.raw(index) } else { &[] };
-        let Head { below, end, tail, kind } = Head::parse(raw, self.depth());
-        let payload = raw.get(ENTRY_HEAD + tail.len()..).unwrap_or_default();
-        let item = match kind {
-            KIND_ACCOUNT => Item::Account {
-                stamp: u64_at(payload, 0),
-                wiped: u64_at(payload, 8),
-                body: payload.get(16..).unwrap_or_default(),
-            },
-            KIND_CHILD => Item::Child { reference: u64_at(payload, 0) },
-            KIND_BLINDED => blinded(payload),
-            _ => Item::Leaf { stamp: u64_at(payload, 0), value: payload.get(8..).unwrap_or_default() },
-        };
-        Entry { below, end, tail, item }
+        let head = Head::parse(raw, self.depth());
+        Entry { below: head.below, end: head.end, tail: head.tail, item: head.item(raw) }
     }
 
     /// All entries, in key order.
@@ -472,7 +492,7 @@ impl<'a> Page<'a> {
         let mut last = None;
         let mut in_account = false;
         while index < self.len && self.print_at(index) == target {
-            let entry = self.entry(index);
+            let entry = self.head(index);
             let order = if entry.below {
                 if !in_account {
                     index += 1;
@@ -487,9 +507,8 @@ impl<'a> Page<'a> {
                 Ordering::Equal if !entry.is_child() => return Find::Here(index),
                 _ => {}
             }
-            in_account = entry.below
-                || matches!(entry.item, Item::Account { .. })
-                    && key.get(depth / 2..ACCOUNT_BYTES) == Some(entry.tail);
+            in_account =
+                entry.below || entry.is_account() && key.get(depth / 2..ACCOUNT_BYTES) == Some(entry.tail);
             last = Some(index);
             index += 1;
         }
@@ -503,25 +522,67 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// The bytes that [`look`](Self::look) is likely to read behind the front of the page, found without reading them: for having them
+    /// fetched. A guess; the answer does not depend on it.
+    #[inline]
+    pub fn likely(&self, key: &[u8]) -> &'a [u8] {
+        let depth = self.depth();
+        let target = print(key.get(depth / 2..).unwrap_or_default(), depth);
+        let at = self.lower_bound(target);
+        let is_here = at < self.len && self.print_at(at) == target;
+        self.raw(if is_here { at } else { at.saturating_sub(1) })
+    }
+
+    /// What stands at `key`, or leads to it: the item of the entry that [`find`](Self::find) finds, with each entry parsed
+    /// only once. The key must have the stem as a prefix.
+    #[inline]
+    pub fn look(&self, key: &[u8]) -> Option<Item<'a>> {
+        if self.has_accounts() {
+            return match self.find(key) {
+                Find::Here(at) | Find::Into(at) => Some(self.entry(at).item),
+                Find::Absent(_) => None,
+            };
+        }
+        let depth = self.depth();
+        let stem = depth & !1;
+        let key_tail = key.get(depth / 2..).unwrap_or_default();
+        let target = print(key_tail, depth);
+        let mut index = self.lower_bound(target);
+        let mut last = index.checked_sub(1);
+        while index < self.len && self.print_at(index) == target {
+            let raw = self.raw(index);
+            let head = Head::parse(raw, depth);
+            match compare(head.tail, head.end.saturating_sub(stem), key_tail) {
+                Ordering::Greater => break,
+                Ordering::Equal if !head.is_child() => return Some(head.item(raw)),
+                _ => {}
+            }
+            last = Some(index);
+            index += 1;
+        }
+        let raw = self.raw(last?);
+        let head = Head::parse(raw, depth);
+        let is_way = head.kind != KIND_LEAF && leads(head.tail, head.end.saturating_sub(stem), key_tail);
+        is_way.then(|| head.item(raw))
+    }
+
     /// Whether entry `at` is a child or a blinded node whose path is a prefix of `key`.
     fn holds(&self, at: usize, key: &[u8], same_account: bool) -> bool {
-        let entry = self.entry(at);
-        let start = match entry.item {
-            Item::Leaf { .. } | Item::Account { .. } => return false,
+        let entry = self.head(at);
+        let start = match entry.kind {
+            KIND_LEAF | KIND_ACCOUNT => return false,
             _ if !entry.below => self.depth() / 2,
             _ if same_account && self.account_of(at, key) => ACCOUNT_BYTES,
             _ => return false,
         };
-        let key_tail = key.get(start..).unwrap_or_default();
-        let nibbles = entry.end - start * 2;
-        key_tail.len() * 2 >= nibbles && path::common_prefix(entry.tail, key_tail, 0, nibbles) == nibbles
+        leads(entry.tail, entry.end - start * 2, key.get(start..).unwrap_or_default())
     }
 
     /// Whether the account entry before `at` is that of `key`.
     fn account_of(&self, at: usize, key: &[u8]) -> bool {
         (0..at)
             .rev()
-            .map(|index| self.entry(index))
+            .map(|index| self.head(index))
             .find(|entry| !entry.below)
             .is_some_and(|entry| Some(entry.tail) == key.get(self.depth() / 2..ACCOUNT_BYTES))
     }
@@ -534,7 +595,7 @@ impl<'a> Page<'a> {
             let (pairs, _) = prints.as_chunks::<2>();
             return pairs.iter().filter(|pair| u16::from_le_bytes(**pair) < target).count();
         }
-        let (mut low, mut high) = (0, self.len);
+        let (mut low, mut high) = self.around(target);
         while low < high {
             let middle = (low + high) / 2;
             if self.print_at(middle) < target {
@@ -544,6 +605,34 @@ impl<'a> Page<'a> {
             }
         }
         low
+    }
+
+    /// Bounds of [`lower_bound`](Self::lower_bound) in a page of many entries: most have children of random keys, whose prints are
+    /// spread evenly, so that it is found where the number says, or next to it.
+    #[inline]
+    fn around(&self, target: u16) -> (usize, usize) {
+        let guess = (usize::from(target) * self.len) >> 16;
+        let mut step = 1;
+        if self.print_at(guess) < target {
+            let mut low = guess + 1;
+            loop {
+                let probe = low + step - 1;
+                if probe >= self.len || self.print_at(probe) >= target {
+                    return (low, probe.min(self.len));
+                }
+                low = probe + 1;
+                step *= 2;
+            }
+        }
+        let mut high = guess;
+        loop {
+            match high.checked_sub(step) {
+                None => return (0, high),
+                Some(probe) if self.print_at(probe) < target => return (probe + 1, high),
+                Some(probe) => high = probe,
+            }
+            step *= 2;
+        }
     }
 
     /// The first entry after `index` that is not below the account entry there.
@@ -610,6 +699,90 @@ mod tests {
                 }
                 let between = [&account(last)[..], &[0x21; ACCOUNT_BYTES]].concat();
                 assert_eq!(page.find(&between), Find::Absent(at + 2), "depth {depth}");
+            }
+        }
+    }
+
+    /// Whether [`Page::look`] says of `key` what [`Page::find`] does.
+    fn look_agrees(bytes: &[u8], key: &[u8]) {
+        let page = Page::new(bytes);
+        let expected = match page.find(key) {
+            Find::Here(at) | Find::Into(at) => Some(page.entry(at).item),
+            Find::Absent(_) => None,
+        };
+        assert_eq!(page.look(key), expected, "{key:x?}");
+        // Asked of any key, and never out of the page.
+        assert!(page.likely(key).len() <= bytes.len());
+    }
+
+    #[test]
+    fn a_look_gives_what_is_found() {
+        // Leaves that are prefixes of others, and children of even and odd length, few and (in a wide page) many.
+        let mut state = 1_u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for round in 0..300 {
+            let mut paths: Vec<(Vec<u8>, usize)> = Vec::new();
+            for _ in 0..1 + random(if round % 3 == 0 { 600 } else { 20 }) {
+                let bytes: Vec<u8> = (0..1 + random(3)).map(|_| (random(256) & 0xf3) as u8).collect();
+                let odd = random(4) == 0;
+                let end = bytes.len() * 2 - usize::from(odd);
+                let last = if odd { 0xf0 } else { 0xff };
+                let (front, tail) = bytes.split_at(bytes.len() - 1);
+                paths.push(([front, &[tail[0] & last]].concat(), end));
+            }
+            paths.sort();
+            paths.dedup_by(|a, b| a.0 == b.0);
+            // What lies below a child is in the child.
+            let mut kept: Vec<(Vec<u8>, usize, bool)> = Vec::new();
+            for (path, end) in paths {
+                let is_below =
+                    |(parent, at, child): &(Vec<u8>, usize, bool)| *child && leads(parent, *at, &path);
+                if !kept.iter().any(is_below) {
+                    let child = end % 2 == 1 || random(3) == 0;
+                    kept.push((path, end, child));
+                }
+            }
+            let mut builder = PageBuilder::new(0);
+            for (at, (path, end, child)) in kept.iter().enumerate() {
+                let item = match child {
+                    true => Item::Child { reference: at as u64 },
+                    false => Item::Leaf { stamp: at as u64, value: path },
+                };
+                builder.push(&Entry { below: false, end: *end, tail: path, item });
+            }
+            let bytes = builder.finish();
+            for (path, ..) in &kept {
+                for key in [path.clone(), [&path[..], &[0]].concat(), [&path[..], &[7]].concat()] {
+                    look_agrees(&bytes, &key);
+                }
+                look_agrees(&bytes, path.split_last().unwrap().1);
+            }
+            for _ in 0..50 {
+                let key: Vec<u8> = (0..random(5)).map(|_| random(256) as u8).collect();
+                look_agrees(&bytes, &key);
+            }
+        }
+    }
+
+    #[test]
+    fn a_bound_is_found_wherever_the_prints_lie() {
+        for spread in [1, 3, 200, 65_535] {
+            let prints: Vec<u16> = (0..200_u32).map(|at| ((at * spread) % 65_536) as u16).collect();
+            let mut sorted = prints;
+            sorted.sort_unstable();
+            sorted.dedup();
+            let mut builder = PageBuilder::new(0);
+            for print in &sorted {
+                let item = Item::Leaf { stamp: 1, value: &[] };
+                builder.push(&Entry { below: false, end: 4, tail: &print.to_be_bytes(), item });
+            }
+            let bytes = builder.finish();
+            let page = Page::new(&bytes);
+            for target in (0..=u16::MAX).step_by(7).chain(sorted.iter().copied()) {
+                assert_eq!(page.lower_bound(target), sorted.partition_point(|print| *print < target));
             }
         }
     }

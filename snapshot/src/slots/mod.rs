@@ -226,6 +226,14 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
         Lookup::Block(unsafe { block::view(block, guard) })
     }
 
+    /// Like [`get`](Self::get), for who will read in several places of the block: has its first
+    /// [`PREFETCH_BYTES`](Self::PREFETCH_BYTES) fetched all at once, rather than waiting for one place after the other.
+    #[inline]
+    pub fn get_ahead<'g>(&'g self, id: SlotId, guard: &'g Guard) -> Lookup<'g, E> {
+        self.prefetch(id);
+        self.get(id, guard)
+    }
+
     #[cold]
     fn locate(slot: &Slot<E, C>, id: SlotId) -> Lookup<'static, E> {
         let locator = slot.locator.load(Acquire);
@@ -277,6 +285,14 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
         }
     }
 
+    /// The same for the front of its block: what [`get`](Self::get) reads, and a little more.
+    #[inline]
+    pub fn prefetch_front(&self, id: SlotId) {
+        if let Some(slot) = self.table.get(id.index()) {
+            prefetch(slot.block.load(Relaxed).cast(), Self::FRONT_BYTES);
+        }
+    }
+
     /// The same for its block: its first [`PREFETCH_BYTES`](Self::PREFETCH_BYTES).
     #[inline]
     pub fn prefetch(&self, id: SlotId) {
@@ -295,6 +311,8 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
 
     /// So much of a block a prefetch fetches: more than most take, and little enough to wait for several at once.
     pub const PREFETCH_BYTES: usize = 1280;
+
+    const FRONT_BYTES: usize = 128;
 
     /// The locator of `id`, whether or not its block is in memory.
     pub fn locator(&self, id: SlotId) -> Option<u64> {
