@@ -295,6 +295,15 @@ pub(crate) struct Committing<'g> {
     touched: RefCell<Touched>,
 }
 
+/// A page that has no place in the new version.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Superseded {
+    pub(crate) id: SlotId,
+    /// The commit that made it.
+    pub(crate) born: u64,
+    pub(crate) bytes: u32,
+}
+
 /// What a commit did to slots.
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
@@ -302,7 +311,7 @@ pub(crate) struct Touched {
     pub(crate) loaded: Vec<SlotId>,
     /// Slots of the version before whose pages had been evicted and are in memory again.
     pub(crate) filled: Vec<SlotId>,
-    pub(crate) superseded: Vec<SlotId>,
+    pub(crate) superseded: Vec<Superseded>,
     pub(crate) dropped: Vec<u64>,
     /// The table of slots did not take every page.
     full: bool,
@@ -403,8 +412,12 @@ impl Arena for Committing<'_> {
     }
 
     fn superseded(&self, word: u64) {
-        if let Some(Reference::Slot(id)) = Reference::from_word(word) {
-            self.touched.borrow_mut().superseded.push(id);
+        // Looked at now, while it is at hand: it was read to be replaced.
+        if let Some(Reference::Slot(id)) = Reference::from_word(word)
+            && let Some(page) = self.block(id)
+        {
+            let (born, bytes) = (page.stamp(), page.bytes().len() as u32);
+            self.touched.borrow_mut().superseded.push(Superseded { id, born, bytes });
         }
     }
 

@@ -31,8 +31,9 @@ const HUGE_PAGE: usize = 2 << 20;
 const LINE: usize = 64;
 /// What cells are aligned to.
 pub(crate) const ALIGN: usize = LINE;
-/// So many spans without a cell in use are kept for the next: memory that grows and shrinks is not fetched anew each time.
-const KEPT_SPANS: usize = 64;
+/// So many spans without a cell in use are kept for the next: memory that grows and shrinks is not fetched anew each time. A run's
+/// superseded pages are freed at once, and take about so much.
+const KEPT_SPANS: usize = 512;
 
 /// Sizes of cells: in steps of a line, then of 256 bytes, then of 2 KiB.
 const SMALL: usize = 2 << 10;

@@ -163,17 +163,13 @@ fn update(
 /// page that was loaded for this commit alone lived for nobody.
 fn bury(core: &Core, state: &VersionState, applied: &[Touched]) {
     let died = state.stamp.word();
-    let guard = pin();
     let mut lives = lock(&core.lives);
     for touched in applied {
         for id in &touched.loaded {
             lives.supersede(Dead::Page(*id), died, died, 0);
         }
-        for id in &touched.superseded {
-            if let bristlecone_snapshot::Lookup::Block(bytes) = core.graph.slots.get(*id, &guard) {
-                let born = Page::new(bytes).stamp();
-                lives.supersede(Dead::Page(*id), born, died, bytes.len() as u64);
-            }
+        for page in &touched.superseded {
+            lives.supersede(Dead::Page(page.id), page.born, died, u64::from(page.bytes));
         }
         for word in &touched.dropped {
             lives.supersede(Dead::Tree(*word), 0, died, 0);

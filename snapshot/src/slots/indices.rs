@@ -39,11 +39,12 @@ impl Indices {
         self.fresh.load(Relaxed)
     }
 
-    /// A free index; None where all 2^32 are in use or worn out.
-    pub(crate) fn take(&self) -> Option<u32> {
+    /// A free index; None where all 2^32 are in use or worn out. `next` is told the one that this thread is likely to get next.
+    pub(crate) fn take(&self, next: impl FnOnce(u32)) -> Option<u32> {
         {
             let mut group = lock(&self.groups.local().0);
             if let Some(index) = group.free.pop() {
+                group.free.last().copied().map(next);
                 return Some(index);
             }
             if let Some(index) = group.run.next() {
@@ -95,7 +96,7 @@ mod tests {
                     scope.spawn(|| {
                         let mut held = Vec::new();
                         for round in 0..2_000 {
-                            held.push(indices.take().unwrap());
+                            held.push(indices.take(|_| {}).unwrap());
                             if round % 3 == 0 {
                                 indices.give(held.pop());
                             }
@@ -115,10 +116,10 @@ mod tests {
     #[test]
     fn what_one_thread_gave_back_another_takes_before_the_table_grows() {
         let indices = Indices::new();
-        let all: Vec<u32> = (0..RUN).map(|_| indices.take().unwrap()).collect();
+        let all: Vec<u32> = (0..RUN).map(|_| indices.take(|_| {}).unwrap()).collect();
         std::thread::scope(|scope| scope.spawn(|| indices.give(all)).join().unwrap());
         for _ in 0..RUN {
-            assert!(u64::from(indices.take().unwrap()) < RUN);
+            assert!(u64::from(indices.take(|_| {}).unwrap()) < RUN);
         }
         assert_eq!(indices.used(), RUN);
     }
@@ -128,9 +129,9 @@ mod tests {
         let indices = Indices::new();
         indices.fresh.store(u64::from(u32::MAX) + 1 - RUN, Relaxed);
         for _ in 0..RUN {
-            assert!(indices.take().is_some());
+            assert!(indices.take(|_| {}).is_some());
         }
-        assert_eq!(indices.take(), None);
-        assert_eq!(indices.take(), None);
+        assert_eq!(indices.take(|_| {}), None);
+        assert_eq!(indices.take(|_| {}), None);
     }
 }

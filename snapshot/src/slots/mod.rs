@@ -191,7 +191,13 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
 
     fn occupy(&self, block: Option<&[E]>, locator: u64) -> Result<SlotId, Error> {
         let exhausted = || Error::SlotsExhausted { slots: self.indices.used() };
-        let index = self.indices.take().ok_or_else(exhausted)?;
+        // Free slots lie scattered: the next one is fetched while the caller makes the next block.
+        let ahead = |next| {
+            if let Some(slot) = self.table.get(next) {
+                prefetch(ptr::from_ref(slot).cast(), size_of::<Slot<E, C>>());
+            }
+        };
+        let index = self.indices.take(ahead).ok_or_else(exhausted)?;
         let slot = self.table.get_or_grow(index).ok_or_else(exhausted)?;
         // Even, and last moved by the retire that this index came back from. Nobody else moves it: ids of this
         // generation do not exist.
