@@ -198,8 +198,7 @@ impl<'p, 'c> Sheet<'p, 'c> {
 
     /// The nibble depth at which the node of an entry branches; of a leaf 0.
     fn branching(&self, index: u16) -> u16 {
-        let head = self.page.head(usize::from(index));
-        if head.is_child() || head.is_blinded() { head.end as u16 } else { 0 }
+        self.page.inner_end(usize::from(index)).unwrap_or(0)
     }
 
     /// Whether entry `index` is a key that ends at nibble `depth`.
