@@ -51,7 +51,9 @@ fn layout<E>(len: usize) -> Option<(Layout, usize)> {
 /// Where the elements start.
 const fn offset<E>() -> usize {
     #[cfg(not(any(loom, miri)))]
-    const { assert!(align_of::<Header<E>>() <= pool::ALIGN) };
+    const {
+        assert!(align_of::<Header<E>>() <= pool::ALIGN)
+    };
     // `Header` is aligned for `E`, so its size is the offset that `layout` computes.
     size_of::<Header<E>>()
 }
@@ -112,6 +114,17 @@ impl<E> Block<E> {
         // SAFETY: an owned block's header is initialised and never written again.
         layout::<E>(unsafe { self.header.as_ref() }.len).map_or(0, |(layout, _)| layout.size())
     }
+}
+
+/// Memory that a block takes which somebody else owns, in bytes; 0 for null.
+///
+/// # Safety
+/// As for [`view`], or null.
+pub(crate) unsafe fn footprint_of<E>(raw: *mut Header<E>) -> usize {
+    let Some(header) = NonNull::new(raw) else { return 0 };
+    // Never dropped: the owner stays the one in whose slot it is.
+    let block = std::mem::ManuallyDrop::new(Block { header, owns: PhantomData });
+    block.footprint()
 }
 
 /// Memory for `layout`. Aborts where there is none.
@@ -196,7 +209,9 @@ mod tests {
     fn round_trip<E: Copy + PartialEq + std::fmt::Debug + Send + Sync>(elements: &[E]) {
         let guard = crate::epoch::pin();
         let block = Block::new(elements);
-        assert!(block.footprint() >= size_of_val(elements) && block.footprint() < size_of_val(elements) * 2 + 128);
+        assert!(
+            block.footprint() >= size_of_val(elements) && block.footprint() < size_of_val(elements) * 2 + 128
+        );
         let raw = block.into_raw();
         // SAFETY: made just above and not yet freed.
         assert_eq!(unsafe { view(raw, &guard) }, elements);
