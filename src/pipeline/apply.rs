@@ -11,7 +11,7 @@ use super::{Core, Dead, add, lock};
 use crate::batch::Prepared;
 use crate::event::Event;
 use crate::graph::Committing;
-use crate::state::{SpaceState, VersionState};
+use crate::state::{Operations, SpaceState, VersionState};
 use crate::{Error, Result};
 
 /// What identifies a commit.
@@ -66,7 +66,7 @@ pub(crate) fn apply(
         stamp: identity.stamp,
         parent: latest.map(|latest| latest.stamp),
         spaces,
-        batch,
+        batch: Operations::new(batch),
         changed,
         durable: Arc::new(Event::new()),
         root: Arc::new(Event::new()),
