@@ -111,7 +111,8 @@ fn a_root_that_is_not_on_the_schedule_is_computed_when_asked_for() {
 #[test]
 fn a_commit_that_would_wait_is_refused_where_that_is_asked_for() {
     let (vfs, gate) = GatedVfs::new(SimVfs::new(0));
-    let options = flat(vfs).seal_keys(1).max_unsealed_keys(3).max_unrooted(1_000).backpressure(Backpressure::Refuse);
+    let options =
+        flat(vfs).seal_keys(1).max_unsealed_keys(3).max_unrooted(1_000).backpressure(Backpressure::Refuse);
     let store = options.open(DIR).unwrap();
     store.commit(put(b"first", b"")).unwrap();
     store.flush().unwrap();
@@ -167,7 +168,8 @@ fn commits_that_outrun_their_roots_are_refused_or_wait() {
 
 #[test]
 fn what_was_refused_is_taken_once_it_is_tried_again() {
-    let options = flat(SimVfs::new(0)).max_unsealed_keys(3).max_unrooted(1_000).backpressure(Backpressure::Refuse);
+    let options =
+        flat(SimVfs::new(0)).max_unsealed_keys(3).max_unrooted(1_000).backpressure(Backpressure::Refuse);
     let store = options.open(DIR).unwrap();
     let begun = std::time::Instant::now();
     for number in 0..50u8 {
