@@ -233,7 +233,11 @@ impl Changes {
     }
 
     fn prepare(&self, namespace: &Namespace) -> Result<Prepared> {
-        let mut out = Prepared { bytes: Vec::with_capacity(self.bytes.len() * 2), ops: Vec::new() };
+        // Hashed keys are longer, and slots come with the key of their account.
+        let longer = if namespace.keys == KeyMode::Raw { 0 } else { 32 * self.entries.len() };
+        let slots = self.entries.iter().filter(|entry| entry.slot.is_some()).count();
+        let room = self.bytes.len() + longer + 32 * slots;
+        let mut out = Prepared { bytes: Vec::with_capacity(room), ops: Vec::new() };
         out.ops.reserve(self.entries.len());
         let mut last_address: Option<(&[u8], TrieKey)> = None;
         for entry in &self.entries {

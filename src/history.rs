@@ -1,6 +1,6 @@
 //! Sealed runs, and reading a version inside one.
 
-use bristlecone_delta::{Locator, Seal, Segments, Stamp};
+use bristlecone_delta::{Locator, Seal, SealedNamespace, SealedVersion, Segments, Stamp};
 use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::{B256, Body, Change, Op, Shape};
 
@@ -29,6 +29,15 @@ impl Run {
         };
         let (first, end, last) = (first.version, last.stamp, last.version);
         Ok(Self { locator, seal, first, last, end })
+    }
+
+    /// Memory that it takes, in bytes.
+    fn size(&self) -> usize {
+        let versions = self.seal.versions.iter();
+        size_of::<Self>()
+            + self.seal.versions.capacity() * size_of::<SealedVersion>()
+            + versions.map(|v| v.namespace_roots.capacity() * size_of::<Option<B256>>()).sum::<usize>()
+            + self.seal.namespaces.capacity() * size_of::<SealedNamespace>()
     }
 
     /// The root page of namespace `at` at the end of the run.
@@ -69,6 +78,11 @@ impl Runs {
 
     pub(crate) fn len(&self) -> usize {
         self.0.count()
+    }
+
+    /// Memory that they take, in bytes. Walks them all.
+    pub(crate) fn size(&self) -> usize {
+        self.iter().map(Run::size).sum()
     }
 
     pub(crate) fn get(&self, at: usize) -> Option<&Run> {

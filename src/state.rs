@@ -1,7 +1,7 @@
 //! What a version is, in memory.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bristlecone_delta::{LogPosition, Stamp};
 use bristlecone_trie::B256;
@@ -19,6 +19,24 @@ pub(crate) struct SpaceState {
     pub(crate) hash: Arc<OnceLock<B256>>,
 }
 
+/// The operations of a commit, by namespace. They go once they are sealed, however long somebody holds the version.
+#[derive(Debug, Default)]
+pub(crate) struct Operations(Mutex<Arc<Vec<(u16, Prepared)>>>);
+
+impl Operations {
+    pub(crate) fn new(batch: Vec<(u16, Prepared)>) -> Self {
+        Self(Mutex::new(Arc::new(batch)))
+    }
+
+    pub(crate) fn get(&self) -> Arc<Vec<(u16, Prepared)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+    }
+}
+
 /// A committed version whose pages are in memory.
 #[derive(Debug)]
 pub(crate) struct VersionState {
@@ -27,7 +45,7 @@ pub(crate) struct VersionState {
     pub(crate) parent: Option<Stamp>,
     pub(crate) spaces: Vec<SpaceState>,
     /// The operations that made it, until they are sealed.
-    pub(crate) batch: Vec<(u16, Prepared)>,
+    pub(crate) batch: Operations,
     /// Keys that it changed.
     pub(crate) changed: u64,
     pub(crate) durable: Arc<Event<()>>,
@@ -49,7 +67,7 @@ impl VersionState {
     }
 
     pub(crate) fn batch_bytes(&self) -> usize {
-        self.batch.iter().map(|(_, prepared)| prepared.size()).sum()
+        self.batch.get().iter().map(|(_, prepared)| prepared.size()).sum()
     }
 }
 

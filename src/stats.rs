@@ -4,25 +4,147 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bristlecone_delta::SegmentStats;
+use bristlecone_snapshot::{SlotId, pin};
+use bristlecone_trie::B256;
 
-use crate::pipeline::lock;
+use crate::pipeline::{Core, Dead, lock};
+use crate::state::VersionState;
 use crate::{Result, Store};
 
-/// Memory, in bytes.
+/// Memory, in bytes, and how many of what. What stands in one line of this list stands in no other: [`total`](Self::total) is their sum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct MemoryStats {
-    /// Pages in memory.
+    /// Pages in memory that no later version superseded.
     pub pages: u64,
-    /// What they hold.
+    /// What they take.
     pub page_bytes: u64,
-    /// Pages whose hashes are in memory.
+    /// Pages in memory, superseded or not, whose hashes are there too.
     pub hashed_pages: u64,
-    /// Pages that were superseded and wait for a seal or for a snapshot.
+    /// What the hashes of pages take that were not superseded.
+    pub hash_bytes: u64,
+    /// Pages that were superseded and wait for their seal.
     pub superseded_pages: u64,
-    /// What those hold.
+    /// What those take.
     pub superseded_bytes: u64,
-    /// Batches of commits that are not sealed.
+    /// What their hashes take.
+    pub superseded_hash_bytes: u64,
+    /// Pages that were superseded, and sealed over, and that a snapshot sees still.
+    pub leased_pages: u64,
+    /// What those take with their hashes.
+    pub leased_bytes: u64,
+    /// Pages that nobody needs and that wait until no reader can be looking at them.
+    pub pending_pages: u64,
+    /// What those take with their hashes.
+    pub pending_bytes: u64,
+    /// Memory of the process for pages that holds none just now. Several stores of a process share it, and each of them says all of it.
+    pub idle_bytes: u64,
+    /// Slots in use, for pages in memory and for evicted ones.
+    pub slots: u64,
+    /// The table of slots, and the bookkeeping of superseded and of evictable pages.
+    pub table_bytes: u64,
+    /// Commits that wait for the batch log's sync.
+    pub waiting_for_log: u64,
+    /// Commits that wait for a root that the schedule gives them.
+    pub waiting_for_root: u64,
+    /// Commits that wait for their seal, those before included.
+    pub waiting_for_seal: u64,
+    /// The batches of those.
     pub batch_bytes: u64,
+    /// What the hashing thread works with.
+    pub hashing_bytes: u64,
+    /// What the sealing thread remembers of the records of pages, and works with.
+    pub sealing_bytes: u64,
+    /// The index of sealed runs, and roots of the past that were computed.
+    pub index_bytes: u64,
+}
+
+impl MemoryStats {
+    /// What all of it takes. Not counted: maps of segments, which the system takes back as it likes; what a call takes while
+    /// it runs; a few kilobytes for each thread and file.
+    pub fn total(&self) -> u64 {
+        self.page_bytes
+            + self.hash_bytes
+            + self.superseded_bytes
+            + self.superseded_hash_bytes
+            + self.leased_bytes
+            + self.pending_bytes
+            + self.idle_bytes
+            + self.table_bytes
+            + self.batch_bytes
+            + self.hashing_bytes
+            + self.sealing_bytes
+            + self.index_bytes
+    }
+}
+
+/// What some pages take: how many there are, their blocks, their hashes.
+#[derive(Default)]
+struct Footprint {
+    pages: u64,
+    bytes: u64,
+    hash_bytes: u64,
+}
+
+impl Footprint {
+    fn of(core: &Core, dead: &[Dead]) -> Self {
+        let mut this = Self::default();
+        for some in dead.chunks(4096) {
+            // Anew for some at a time: nobody's memory waits for us.
+            let guard = pin();
+            for dead in some {
+                let Dead::Page(id) = dead else { continue };
+                let (block, hashes) = core.graph.slots.footprint(*id, &guard);
+                this.pages += 1;
+                this.bytes += block as u64;
+                this.hash_bytes += hashes as u64;
+            }
+        }
+        this
+    }
+}
+
+fn memory(core: &Core) -> MemoryStats {
+    let slots = core.graph.slots.stats();
+    let unsealed = core.unsealed();
+    let ((superseded, leased), lives_bytes) = {
+        let lives = lock(&core.lives);
+        (lives.ids(), lives.size())
+    };
+    let (superseded, leased) = (Footprint::of(core, &superseded), Footprint::of(core, &leased));
+    let evictable = lock(&core.evictable).capacity() * size_of::<SlotId>();
+    let past_roots = lock(&core.past_roots).capacity() * (size_of::<(u64, B256)>() + 1);
+    let (mut log, mut root) = (0, 0);
+    for (version, _) in core.versions.published() {
+        let Some(state) = core.versions.lease(version) else { continue };
+        log += u64::from(state.durable.get().is_none());
+        root += u64::from(core.is_scheduled(version) && state.root.get().is_none());
+    }
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let in_blocks = slots.block_bytes + slots.companion_bytes + slots.pending_bytes;
+    MemoryStats {
+        pages: slots.blocks.saturating_sub(superseded.pages + leased.pages),
+        page_bytes: slots.block_bytes.saturating_sub(superseded.bytes + leased.bytes),
+        hashed_pages: slots.companions,
+        hash_bytes: slots.companion_bytes.saturating_sub(superseded.hash_bytes + leased.hash_bytes),
+        superseded_pages: superseded.pages,
+        superseded_bytes: superseded.bytes,
+        superseded_hash_bytes: superseded.hash_bytes,
+        leased_pages: leased.pages,
+        leased_bytes: leased.bytes + leased.hash_bytes,
+        pending_pages: slots.pending,
+        pending_bytes: slots.pending_bytes,
+        idle_bytes: bristlecone_snapshot::pool_bytes().saturating_sub(in_blocks),
+        slots: slots.slots,
+        table_bytes: slots.table_bytes + (lives_bytes + evictable) as u64,
+        waiting_for_log: log,
+        waiting_for_root: root,
+        waiting_for_seal: unsealed.versions,
+        batch_bytes: unsealed.batch_bytes + unsealed.versions * size_of::<VersionState>() as u64,
+        hashing_bytes: get(&core.counters.workspace_bytes),
+        sealing_bytes: get(&core.counters.chain_bytes) + get(&core.counters.sealing_bytes),
+        index_bytes: (core.runs.size() + past_roots) as u64,
+    }
 }
 
 /// A snapshot, or several of one version, that somebody holds.
@@ -79,7 +201,8 @@ pub struct Stats {
 }
 
 impl Store {
-    /// The store in numbers. Cheap enough for every second, not for every commit: it walks the list of groups.
+    /// The store in numbers. Cheap enough for every second, not for every commit: it walks the lists of groups, of runs, and of
+    /// superseded pages.
     ///
     /// # Errors
     ///
@@ -87,9 +210,7 @@ impl Store {
     pub fn stats(&self) -> Result<Stats> {
         let core = &self.inner.core;
         let SegmentStats { segments, records, bytes, .. } = core.graph.segments.stats();
-        let slots = core.graph.slots.stats();
         let unsealed = core.unsealed();
-        let superseded = lock(&core.lives).waiting();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let first = core.runs.first_version();
         let range = core.versions.range();
@@ -103,14 +224,7 @@ impl Store {
             segments,
             records,
             segment_bytes: bytes,
-            memory: MemoryStats {
-                pages: slots.blocks,
-                page_bytes: slots.block_bytes,
-                hashed_pages: slots.companions,
-                superseded_pages: superseded.count,
-                superseded_bytes: superseded.bytes,
-                batch_bytes: unsealed.batch_bytes,
-            },
+            memory: memory(core),
             leases: core
                 .versions
                 .leases()

@@ -21,7 +21,7 @@ use crate::pipeline::log::LogMessage;
 use crate::pipeline::root::RootMessage;
 use crate::pipeline::{Core, lock, log, root, seal};
 use crate::reference::Reference;
-use crate::state::{SpaceState, VersionState, store_root};
+use crate::state::{Operations, SpaceState, VersionState, store_root};
 use crate::{Batch, Commit, Error, Options, Result, Snapshot};
 
 /// What is known of a version.
@@ -344,7 +344,7 @@ fn sealed_state(core: &Core) -> Result<Option<Arc<VersionState>>> {
         stamp: version.stamp,
         parent: version.parent,
         spaces,
-        batch: Vec::new(),
+        batch: Operations::default(),
         changed: 0,
         durable: Arc::new(Event::done(())),
         root: Arc::new(Event::done(root)),

@@ -116,6 +116,17 @@ impl<E> Block<E> {
     }
 }
 
+/// Memory that a block takes which somebody else owns, in bytes; 0 for null.
+///
+/// # Safety
+/// As for [`view`], or null.
+pub(crate) unsafe fn footprint_of<E>(raw: *mut Header<E>) -> usize {
+    let Some(header) = NonNull::new(raw) else { return 0 };
+    // Never dropped: the owner stays the one in whose slot it is.
+    let block = std::mem::ManuallyDrop::new(Block { header, owns: PhantomData });
+    block.footprint()
+}
+
 /// Memory for `layout`. Aborts where there is none.
 #[cfg(not(any(loom, miri)))]
 fn allocate(layout: Layout) -> NonNull<u8> {

@@ -65,6 +65,12 @@ impl<S: Zeroed> Chunks<S> {
         Some(unsafe { &*base.add(at) })
     }
 
+    /// Memory of the cells, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        let there = self.chunks.iter().enumerate().filter(|(_, chunk)| !chunk.load(Acquire).is_null());
+        there.map(|(chunk, _)| cells(chunk) * size_of::<S>()).sum()
+    }
+
     /// The cell, allocating its chunk if need be. None where the table has no such index.
     pub(crate) fn get_or_grow(&self, index: u32) -> Option<&S> {
         if let Some(cell) = self.get(index) {

@@ -71,6 +71,16 @@ mod sync;
 
 pub use block::prefetch_elements;
 pub use epoch::{Guard, pin};
+
+/// Memory for blocks that this process has from the system, in bytes, of all tables together: what blocks take, and what is kept for the
+/// next ones. Blocks above 32 KiB are not in it.
+pub fn pool_bytes() -> u64 {
+    #[cfg(not(any(loom, miri)))]
+    return pool::held() as u64;
+    #[cfg(any(loom, miri))]
+    0
+}
+
 pub use error::Error;
 pub use lease::LeaseInfo;
 pub use life::{Lives, Tally};

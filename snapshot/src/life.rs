@@ -173,6 +173,19 @@ impl<Id: Copy> Lives<Id> {
         })
     }
 
+    /// The ids that wait for their turn, and those that live stamps hold back.
+    pub fn ids(&self) -> (Vec<Id>, Vec<Id>) {
+        let of = |lives: &Vec<Life<Id>>| lives.iter().map(|life| life.id).collect::<Vec<_>>();
+        let held = self.parked.values().map(|parked| &parked.lives);
+        (self.waiting.values().flat_map(of).collect(), held.flat_map(of).collect())
+    }
+
+    /// Memory that the bookkeeping itself takes, in bytes.
+    pub fn size(&self) -> usize {
+        let lists = self.waiting.values().chain(self.parked.values().map(|parked| &parked.lives));
+        lists.map(|lives| lives.capacity() * size_of::<Life<Id>>() + size_of::<Parked<Id>>()).sum()
+    }
+
     /// The same by stamp, ascending; each id counts for the newest stamp that sees it.
     pub fn held_by(&self) -> impl Iterator<Item = (u64, Tally)> {
         self.parked.iter().map(|(stamp, parked)| (*stamp, parked.tally))

@@ -32,8 +32,8 @@ const LINE: usize = 64;
 /// What cells are aligned to.
 pub(crate) const ALIGN: usize = LINE;
 /// So many spans without a cell in use are kept for the next: memory that grows and shrinks is not fetched anew each time. A run's
-/// superseded pages are freed at once, and take about so much.
-const KEPT_SPANS: usize = 512;
+/// superseded pages are freed at once, and take more; but memory that nobody uses is not free either.
+const KEPT_SPANS: usize = 256;
 
 /// Sizes of cells: in steps of a line, then of 256 bytes, then of 2 KiB.
 const SMALL: usize = 2 << 10;
@@ -71,6 +71,8 @@ struct Span {
     free: u32,
     /// Where in the map to look first: there is no free cell in words before it.
     first: u32,
+    /// In which list it is.
+    is_sparse: bool,
     /// Neighbours among the spans of its class that have a free cell.
     before: *mut Span,
     after: *mut Span,
@@ -82,11 +84,21 @@ struct Span {
 const FIRST: usize = size_of::<Span>().next_multiple_of(LINE);
 const _: () = assert!(FIRST < SPAN / 16 && REGION.is_multiple_of(SPAN) && REGION.is_multiple_of(HUGE_PAGE));
 
-/// The spans of one class that have a free cell, the one to take from first.
+/// The spans of one class that have a free cell.
 struct Class {
+    /// Those to take from first.
+    dense: List,
+    /// Those of whose cells a quarter became free: left alone they empty, and serve another class or nobody.
+    sparse: List,
+}
+
+/// Spans, the one to take from first.
+struct List {
     head: *mut Span,
     tail: *mut Span,
 }
+
+const EMPTY: List = List { head: ptr::null_mut(), tail: ptr::null_mut() };
 
 /// Spans without a cell in use.
 struct Regions {
@@ -94,31 +106,41 @@ struct Regions {
     spare: Vec<*mut Span>,
     /// Their memory was given back, or was never touched.
     empty: Vec<*mut Span>,
+    /// Spans in all regions.
+    spans: usize,
 }
 
 // SAFETY: spans belong to the pool, whichever thread holds the lock.
-unsafe impl Send for Class {}
+unsafe impl Send for List {}
 // SAFETY: as above.
 unsafe impl Send for Regions {}
 
-static POOL: [Mutex<Class>; CLASSES] =
-    [const { Mutex::new(Class { head: ptr::null_mut(), tail: ptr::null_mut() }) }; CLASSES];
-static REGIONS: Mutex<Regions> = Mutex::new(Regions { spare: Vec::new(), empty: Vec::new() });
+static POOL: [Mutex<Class>; CLASSES] = [const { Mutex::new(Class { dense: EMPTY, sparse: EMPTY }) }; CLASSES];
+static REGIONS: Mutex<Regions> = Mutex::new(Regions { spare: Vec::new(), empty: Vec::new(), spans: 0 });
 
 /// Memory of at least `bytes` bytes, aligned to a cache line. Aborts where the system has none, like `Vec`.
 pub(crate) fn allocate(bytes: usize) -> NonNull<u8> {
     let Some((class, size)) = class_of(bytes) else { return large(bytes) };
     #[expect(clippy::indexing_slicing, reason = "classes are counted by the same constants")]
     let mut class_lock = lock(&POOL[class]);
-    if class_lock.head.is_null() {
-        let span = lock(&REGIONS).take();
-        // SAFETY: a span without a cell in use is ours alone; it is aligned and has room for its header.
-        unsafe { Span::begin(span, class as u32, size) };
-        // SAFETY: begun just above.
-        unsafe { class_lock.push(span) };
+    if class_lock.dense.head.is_null() {
+        let mut span = class_lock.sparse.head;
+        if span.is_null() {
+            span = lock(&REGIONS).take();
+            // SAFETY: a span without a cell in use is ours alone; it is aligned and has room for its header.
+            unsafe { Span::begin(span, class as u32, size) };
+        } else {
+            // SAFETY: the span is in this list, and of the class whose lock is held.
+            unsafe { class_lock.sparse.remove(span) };
+        }
+        // SAFETY: of this class, and in no list: begun or taken out just above.
+        unsafe {
+            (*span).is_sparse = false;
+            class_lock.dense.push(span);
+        }
     }
     // SAFETY: spans of the list have a free cell, and are touched only under the lock that is held.
-    unsafe { class_lock.take() }
+    unsafe { class_lock.dense.take() }
 }
 
 /// How much memory a cell takes.
@@ -164,11 +186,23 @@ pub(crate) unsafe fn release(cell: NonNull<u8>) {
         }
         (*span).first = (*span).first.min(word as u32);
         (*span).free += 1;
-        if (*span).free == 1 {
-            class.push(span);
-        } else if (*span).free == (*span).cells && class.head != class.tail {
-            class.remove(span);
-            lock(&REGIONS).give(span);
+        let (free, cells) = ((*span).free, (*span).cells);
+        if free == 1 {
+            (*span).is_sparse = false;
+            class.dense.push(span);
+        } else if free == cells {
+            let others = if (*span).is_sparse { &class.dense } else { &class.sparse };
+            let list = if (*span).is_sparse { &class.sparse } else { &class.dense };
+            // The last span of the class stays.
+            if !others.head.is_null() || list.head != list.tail {
+                let list = if (*span).is_sparse { &mut class.sparse } else { &mut class.dense };
+                list.remove(span);
+                lock(&REGIONS).give(span);
+            }
+        } else if free > cells / 4 && !(*span).is_sparse {
+            class.dense.remove(span);
+            (*span).is_sparse = true;
+            class.sparse.push(span);
         }
     }
 }
@@ -188,15 +222,27 @@ impl Span {
         let (before, after) = (ptr::null_mut(), ptr::null_mut());
         let cells = cells as u32;
         // SAFETY: by the contract.
-        unsafe { span.write(Self { class, cells, size, free: cells, first: 0, before, after, map }) };
+        unsafe {
+            span.write(Self {
+                class,
+                cells,
+                size,
+                free: cells,
+                first: 0,
+                is_sparse: false,
+                before,
+                after,
+                map,
+            })
+        };
     }
 }
 
-impl Class {
+impl List {
     /// Puts a span that has a free cell at the end of the list: those before it fill up first, and it may empty meanwhile.
     ///
     /// # Safety
-    /// The lock is held; the span is of this class and not in the list.
+    /// The lock of its class is held; the span is of that class and in no list.
     unsafe fn push(&mut self, span: *mut Span) {
         // SAFETY: by the contract; so are all spans in the list.
         unsafe {
@@ -292,6 +338,7 @@ impl Regions {
         advise(region, REGION, Advice::HugePages);
         // SAFETY: all of them lie in the region, which was made just above.
         let span = |at: usize| unsafe { region.byte_add(at * SPAN) }.cast::<Span>();
+        self.spans += REGION / SPAN;
         self.empty.extend((1..REGION / SPAN).rev().map(span));
         span(0)
     }
@@ -314,6 +361,13 @@ pub(crate) fn advise_huge(start: *mut u8, len: usize) {
     if len != 0 {
         advise(start.wrapping_byte_add(skipped), len, Advice::HugePages);
     }
+}
+
+/// Memory that the pool has from the system, in bytes, without what it gave back: cells in use and cells that wait for use, of all tables of
+/// the process. What has an allocation of its own is not in it.
+pub(crate) fn held() -> usize {
+    let regions = lock(&REGIONS);
+    (regions.spans - regions.empty.len()) * SPAN
 }
 
 enum Advice {

@@ -14,7 +14,7 @@ use crate::batch::Prepared;
 use crate::event::Event;
 use crate::graph::{Committing, Touched};
 use crate::options::Namespace;
-use crate::state::{SpaceState, VersionState};
+use crate::state::{Operations, SpaceState, VersionState};
 use crate::{Error, Result};
 
 /// What identifies a commit.
@@ -64,7 +64,7 @@ pub(crate) fn apply(
         stamp: identity.stamp,
         parent: latest.map(|latest| latest.stamp),
         spaces,
-        batch,
+        batch: Operations::new(batch),
         changed,
         durable: Arc::new(Event::new()),
         root: Arc::new(Event::new()),

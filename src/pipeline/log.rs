@@ -60,7 +60,7 @@ pub(crate) fn run(core: &Core, mut log: Log, messages: &Receiver<LogMessage>) ->
 
 fn append(log: &mut Log, state: &VersionState, payload: &mut Vec<u8>) -> Result<()> {
     payload.clear();
-    encode_ops(state.batch.iter().map(|(at, prepared)| (*at, prepared.ops())), payload)?;
+    encode_ops(state.batch.get().iter().map(|(at, prepared)| (*at, prepared.ops())), payload)?;
     let position = log.append_batch(state.version, state.stamp, state.parent, payload)?;
     let _ = state.logged.set(position);
     Ok(())

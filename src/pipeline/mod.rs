@@ -45,6 +45,10 @@ pub(crate) struct Counters {
     pub(crate) hashed_bytes: AtomicU64,
     pub(crate) seals: AtomicU64,
     pub(crate) evicted_pages: AtomicU64,
+    /// What threads hold for themselves, in bytes: they say so when it changes.
+    pub(crate) workspace_bytes: AtomicU64,
+    pub(crate) chain_bytes: AtomicU64,
+    pub(crate) sealing_bytes: AtomicU64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, by: u64) {

@@ -1,6 +1,7 @@
 //! The hashing thread: roots by schedule and on demand, and the cutting of runs.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
@@ -25,6 +26,8 @@ const SMALL_RUN: u64 = 2_000;
 /// the second. What of a run its end does not show goes into one record of the log, and records are bounded.
 const RUN_BYTES: u64 = 256 << 20;
 const LEAST_RUN_BYTES: u64 = 64 << 20;
+/// So much of what hashing works with is kept from run to run.
+const KEPT_WORKSPACE: usize = 32 << 20;
 /// Any run is sealed once it is this old.
 const ANY_RUN_AGE: Duration = Duration::from_secs(60);
 
@@ -114,6 +117,10 @@ fn cut(hasher: &mut Hasher<'_>, run: &mut Run, seals: &Sender<SealMessage>) {
         run.keys = 0;
         run.bytes = 0;
         let _ = seals.send(SealMessage::Run(std::mem::take(&mut run.versions)));
+        // One large commit must not be remembered for ever.
+        if hasher.workspaces.size() > KEPT_WORKSPACE {
+            hasher.workspaces = Workspaces::default();
+        }
     }
 }
 
@@ -136,6 +143,7 @@ impl Hasher<'_> {
         if let Ok(root) = &root {
             let _ = log.send(LogMessage::Root(state.stamp, *root));
         }
+        core.counters.workspace_bytes.store(workspaces.size() as u64, Ordering::Relaxed);
         state.root.set(root);
     }
 
@@ -224,4 +232,11 @@ fn keep(core: &Core, workspace: &Workspace, guard: &Guard) -> Result<()> {
 pub(crate) struct Workspaces {
     first: Workspace,
     others: Vec<Workspace>,
+}
+
+impl Workspaces {
+    /// Memory that they hold, in bytes.
+    fn size(&self) -> usize {
+        self.first.size() + self.others.iter().map(Workspace::size).sum::<usize>()
+    }
 }

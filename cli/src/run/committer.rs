@@ -9,11 +9,16 @@ use std::{
 
 use bristlecone::{B256, Pending, Store};
 
-use super::{measure::Times, workload::Plan};
+use super::{
+    measure::{self, Times},
+    workload::Plan,
+};
 use crate::{failure::Failure, interrupt, progress::Progress};
 
 /// Commits whose events may be awaited at a time; the store bounds its own queues below that.
 const AWAITED: usize = 4096;
+/// The process's memory is looked at after so many commits.
+const SAMPLED: u64 = 4;
 
 /// What committing a range of versions took.
 #[derive(Debug)]
@@ -83,6 +88,9 @@ pub(crate) fn commit(
                 }
                 if version % root_every == 0 && tell_root.send((called, commit.root())).is_err() {
                     break;
+                }
+                if commits % SAMPLED == 0 {
+                    measure::peak_anonymous_bytes();
                 }
                 progress.at(commits, || {
                     let durable =

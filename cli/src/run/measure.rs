@@ -1,6 +1,11 @@
 //! Histograms, and what the system says of this process and of the directory.
 
-use std::{fs, path::Path, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
@@ -75,6 +80,13 @@ fn line_of(path: &str, name: &str) -> u64 {
 /// The most memory that this process ever had, in bytes; 0 where the system does not tell.
 pub(crate) fn peak_rss_bytes() -> u64 {
     line_of("/proc/self/status", "VmHWM") * 1024
+}
+
+/// The most memory of its own that this process had whenever it was asked; 0 where the system does not tell.
+pub(crate) fn peak_anonymous_bytes() -> u64 {
+    static PEAK: AtomicU64 = AtomicU64::new(0);
+    let now = line_of("/proc/self/status", "RssAnon") * 1024;
+    PEAK.fetch_max(now, Ordering::Relaxed).max(now)
 }
 
 /// Bytes that this process caused to be written to a device; 0 where the system does not tell.

@@ -152,13 +152,16 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     if interrupt::asked() {
         return stopped(store, &dir, output);
     }
+    store.close()?;
+    // Behind the close: the figures of memory are those of the store, not of what it is compared with.
+    let memory = (measure::peak_rss_bytes(), measure::peak_anonymous_bytes());
     output.note("computing the final root again, without the engine …");
     let expected = oracle::root(&model, plan.last_version(), args.scheme());
-    store.close()?;
     let (reopen, reopened) = reopen(args, &dir)?;
     let wrong = idle.wrong + busy.as_ref().map_or(0, |busy| busy.wrong);
     let verified = root == expected && reopened == (plan.last_version(), root) && wrong == 0;
-    let figures = Figures { plan: &plan, root, verified, load, commits, busy, idle, wrong, growth, reopen };
+    let figures =
+        Figures { plan: &plan, root, verified, load, commits, busy, idle, wrong, growth, memory, reopen };
     report::print(&figures, output)?;
     if root != expected {
         return Err(Failure::new(format!(

@@ -82,6 +82,7 @@ fn the_end_object_has_every_field() {
         "growth_bytes_per_key",
         "written_bytes_per_key",
         "peak_rss_bytes",
+        "peak_anonymous_bytes",
         "reopen_ms",
     ] {
         assert!(out[name].is_number(), "{name}: {out}");

@@ -48,6 +48,11 @@ impl Chain {
         usize::from(self.depth)
     }
 
+    /// Memory that it takes besides its own size, in bytes.
+    pub fn size(&self) -> usize {
+        self.positions.as_ref().map_or(0, |positions| size_of_val(&positions[..]))
+    }
+
     /// Entries of the page.
     fn len(&self) -> usize {
         usize::from(self.len)

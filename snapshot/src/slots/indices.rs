@@ -68,6 +68,11 @@ impl Indices {
         group.run.next().and_then(|index| u32::try_from(index).ok())
     }
 
+    /// Memory of the lists, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.groups.all().map(|group| lock(&group.0).free.capacity() * size_of::<u32>()).sum()
+    }
+
     /// Half of what another group has free.
     fn steal(&self) -> Option<Vec<u32>> {
         self.groups.all().find_map(|other| {

@@ -74,6 +74,10 @@ pub struct SlotStats {
     pub companion_bytes: u64,
     /// Blocks and companions taken out of their slots and not yet freed, counted in slots.
     pub pending: u64,
+    /// Memory that those take, in bytes.
+    pub pending_bytes: u64,
+    /// Memory that the table itself takes: its slots, used or not, and the list of those that are free.
+    pub table_bytes: u64,
 }
 
 #[derive(Default)]
@@ -84,6 +88,7 @@ struct Counters {
     companions: AtomicI64,
     companion_bytes: AtomicI64,
     pending: AtomicI64,
+    pending_bytes: AtomicI64,
 }
 
 /// 32 bytes, aligned: pointer and generation share a cache line.
@@ -123,6 +128,11 @@ struct Remains<E, C> {
 }
 
 impl<E, C> Remains<E, C> {
+    fn footprint(&self) -> usize {
+        let block = self.block.as_ref().map_or(0, Block::footprint);
+        block + self.companion.as_ref().map_or(0, Block::footprint)
+    }
+
     fn is_empty(&self) -> bool {
         self.block.is_none() && self.companion.is_none() && self.index.is_none()
     }
@@ -385,6 +395,15 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
         evicted
     }
 
+    /// Memory that the block and the companion of `id` take, in bytes; 0 for what is not there.
+    pub fn footprint(&self, id: SlotId, _guard: &Guard) -> (usize, usize) {
+        let Some(slot) = self.slot(id) else { return (0, 0) };
+        // SAFETY: as in `get` and `companion`: loaded with acquire under the guard, and freed through a deferral only.
+        unsafe {
+            (block::footprint_of(slot.block.load(Acquire)), block::footprint_of(slot.companion.load(Acquire)))
+        }
+    }
+
     /// Ends the life of `id`: from now on it is [`Gone`](Lookup::Gone), and the slot is used again under another id. False where it
     /// was gone already. For many ids [`retire_all`](Self::retire_all) is cheaper.
     pub fn retire(&self, id: SlotId) -> bool {
@@ -430,6 +449,8 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
         stats.companions = sum(|shard| &shard.companions);
         stats.companion_bytes = sum(|shard| &shard.companion_bytes);
         stats.pending = sum(|shard| &shard.pending);
+        stats.pending_bytes = sum(|shard| &shard.pending_bytes);
+        stats.table_bytes = (self.table.bytes() + self.indices.bytes()) as u64;
         stats
     }
 
@@ -464,7 +485,9 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
     }
 
     fn defer(&self, batch: Batch<E, C>, guard: &Guard) {
-        self.counters.local().pending.fetch_add(batch.len() as i64, Relaxed);
+        let counters = self.counters.local();
+        counters.pending.fetch_add(batch.len() as i64, Relaxed);
+        counters.pending_bytes.fetch_add(batch.iter().map(Remains::footprint).sum::<usize>() as i64, Relaxed);
         let ready = Arc::clone(&self.ready);
         let node = Node::new(batch);
         guard.defer(move || ready.push(node));
@@ -472,12 +495,15 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
 
     /// Frees the batches whose epoch has passed.
     fn sweep(&self) -> usize {
-        let mut freed = 0;
+        let (mut freed, mut bytes) = (0, 0);
         for batch in self.ready.take() {
             freed += batch.len();
+            bytes += batch.iter().map(Remains::footprint).sum::<usize>();
             self.indices.give(batch.iter().filter_map(|remains| remains.index));
         }
-        self.counters.local().pending.fetch_sub(freed as i64, Relaxed);
+        let counters = self.counters.local();
+        counters.pending.fetch_sub(freed as i64, Relaxed);
+        counters.pending_bytes.fetch_sub(bytes as i64, Relaxed);
         freed
     }
 

@@ -4,7 +4,9 @@ mod pages;
 mod table;
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use bristlecone_delta::{
     GroupWriter, Locator, Seal, SealedNamespace, SealedVersion, SegmentWriter, Stamp, TableOp,
@@ -16,11 +18,19 @@ use self::pages::{Chains, Pages};
 use self::table::Superseded;
 use super::log::LogMessage;
 use super::{Core, add, lock};
+use crate::batch::Prepared;
 use crate::catalog::Catalog;
 use crate::event::Asked;
 use crate::history::Run;
 use crate::state::VersionState;
 use crate::{Error, Result};
+
+/// So often it is tried to free what was retired.
+const RECLAIM_AGAIN: Duration = Duration::from_millis(5);
+const NEVER: Duration = Duration::from_secs(3600);
+
+/// The operations of a commit, by namespace.
+type Batch = (Stamp, Arc<Vec<(u16, Prepared)>>);
 
 /// What the sealing thread is told.
 pub(crate) enum SealMessage {
@@ -39,7 +49,17 @@ pub(crate) fn run(
     log: &Sender<LogMessage>,
 ) -> Catalog {
     let mut chains = Chains::default();
-    while let Ok(message) = messages.recv() {
+    loop {
+        // What was retired waits for readers that may be looking at it: a moment, and nobody retires anything meanwhile.
+        let waits = core.graph.slots.stats().pending > 0;
+        let message = match messages.recv_timeout(if waits { RECLAIM_AGAIN } else { NEVER }) {
+            Ok(message) => message,
+            Err(RecvTimeoutError::Timeout) => {
+                core.graph.slots.reclaim();
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         match message {
             SealMessage::Flush(done) => done.0.set(core.check_alive()),
             SealMessage::Run(run) => {
@@ -57,7 +77,10 @@ pub(crate) fn run(
                     }
                     state.sealed.set(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
                 }
+                core.counters.sealing_bytes.store(0, Ordering::Relaxed);
+                core.counters.chain_bytes.store(chains.size() as u64, Ordering::Relaxed);
                 core.leave(&run);
+                run.iter().for_each(|state| state.batch.forget());
                 if let (Ok(_), Some(last)) = (&outcome, run.last()) {
                     retire(core, last);
                 }
@@ -81,9 +104,12 @@ fn seal(
     let mut written = Vec::new();
     let mut group = writer.begin(last.stamp.opening())?;
     let mut namespaces = Vec::with_capacity(core.namespaces.len());
+    let batches: Vec<Batch> = run.iter().map(|state| (state.stamp, state.batch.get())).collect();
     for (at, namespace) in core.namespaces.iter().enumerate() {
         let Some(space) = last.spaces.get(at) else { continue };
-        let commits = operations(run, at as u16);
+        let commits = operations(&batches, at as u16);
+        let listed: usize = commits.iter().map(|(_, ops)| ops.capacity() * size_of::<Op<'_>>()).sum();
+        core.counters.sealing_bytes.store(listed as u64, Ordering::Relaxed);
         let Superseded { hidden, gone } = table::superseded(&commits, namespace.shape);
         let mut pages = Pages { core, group: &mut group, chains, since: first.stamp, gone, written };
         let root_page = space.root.map(|word| pages.put(word)).transpose()?;
@@ -121,12 +147,9 @@ fn seal(
 }
 
 /// What the commits of the run did to namespace `at`, in order.
-fn operations<'r>(run: &'r [Arc<VersionState>], at: u16) -> Vec<(Stamp, Vec<Op<'r>>)> {
-    let ops = |state: &'r Arc<VersionState>| {
-        let (_, prepared) = state.batch.iter().find(|(space, _)| *space == at)?;
-        Some((state.stamp, prepared.ops()))
-    };
-    run.iter().filter_map(ops).collect()
+fn operations(batches: &[Batch], at: u16) -> Vec<(Stamp, Vec<Op<'_>>)> {
+    let of = batches.iter().map(|(stamp, batch)| (stamp, batch.iter().find(|(space, _)| *space == at)));
+    of.filter_map(|(stamp, found)| found.map(|(_, prepared)| (*stamp, prepared.ops()))).collect()
 }
 
 fn sealed_version(state: &VersionState) -> SealedVersion {

@@ -30,7 +30,11 @@ const HEAD_NIBBLES: usize = 16;
 /// The chains of pages in memory, by the place of their slots. A chain follows from its newest record alone; so it is right wherever
 /// the slot's locator is that record, whatever became of the slot meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Chains(Vec<Option<Chain>>);
+pub(super) struct Chains {
+    kept: Vec<Option<Chain>>,
+    /// What they hold beside their own size.
+    bytes: usize,
+}
 
 impl Chains {
     /// Slots are numbered from 0 on, in the low half of their ids.
@@ -39,17 +43,25 @@ impl Chains {
     }
 
     fn get(&self, id: SlotId, newest: Locator) -> Option<&Chain> {
-        self.0.get(Self::place(id))?.as_ref().filter(|chain| chain.newest() == newest)
+        self.kept.get(Self::place(id))?.as_ref().filter(|chain| chain.newest() == newest)
     }
 
     fn set(&mut self, id: SlotId, chain: Chain) {
         let place = Self::place(id);
-        if place >= self.0.len() {
-            self.0.resize(place + 1, None);
+        if place >= self.kept.len() {
+            self.kept.resize(place + 1, None);
         }
-        if let Some(kept) = self.0.get_mut(place) {
-            *kept = Some(chain);
+        self.bytes += chain.size();
+        if let Some(kept) = self.kept.get_mut(place)
+            && let Some(old) = kept.replace(chain)
+        {
+            self.bytes -= old.size();
         }
+    }
+
+    /// Memory that they take, in bytes.
+    pub(super) fn size(&self) -> usize {
+        self.kept.capacity() * size_of::<Option<Chain>>() + self.bytes
     }
 }
 
