@@ -137,7 +137,7 @@ impl Options {
             first_version: 0,
             roots: RootSchedule::Every(1),
             seal_keys: 80_000,
-            max_unsealed_keys: 400_000,
+            max_unsealed_keys: 240_000,
             max_unrooted: 4,
             backpressure: Backpressure::Block,
             cache_bytes: 1 << 30,
@@ -175,7 +175,7 @@ impl Options {
         Self { seal_keys, ..self }
     }
 
-    /// Changed keys that may wait to be sealed before `commit` holds back. Default 400,000.
+    /// Changed keys that may wait to be sealed before `commit` holds back. Default 240,000.
     #[must_use]
     pub fn max_unsealed_keys(self, max_unsealed_keys: u64) -> Self {
         Self { max_unsealed_keys, ..self }

@@ -33,7 +33,7 @@ const LINE: usize = 64;
 pub(crate) const ALIGN: usize = LINE;
 /// So many spans without a cell in use are kept for the next: memory that grows and shrinks is not fetched anew each time. A run's
 /// superseded pages are freed at once, and take more; but memory that nobody uses is not free either.
-const KEPT_SPANS: usize = 256;
+const KEPT_SPANS: usize = 512;
 
 /// Sizes of cells: in steps of a line, then of 256 bytes, then of 2 KiB.
 const SMALL: usize = 2 << 10;
