@@ -4,6 +4,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use crate::{Error, Result};
 
@@ -42,6 +43,12 @@ impl<T: Clone> Event<T> {
 
     pub(crate) fn get(&self) -> Option<Result<T>> {
         self.value.get().cloned()
+    }
+
+    /// Waits, but not for longer than `patience`.
+    pub(crate) fn wait_for(&self, patience: Duration) {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = self.happened.wait_timeout_while(waiting, patience, |_| self.value.get().is_none());
     }
 
     pub(crate) fn wait(&self) -> Result<T> {

@@ -28,6 +28,9 @@ const RUN_BYTES: u64 = 256 << 20;
 const LEAST_RUN_BYTES: u64 = 64 << 20;
 /// So much of what hashing works with is kept from run to run.
 const KEPT_WORKSPACE: usize = 32 << 20;
+/// Hashing fills all cores, and the log thread, which has a tenth of a millisecond to do, would wait for a slice of one of them. So it
+/// goes first, where nothing else waits to be hashed; but a slow disk holds no root up.
+const HEAD_START: Duration = Duration::from_micros(500);
 /// Any run is sealed once it is this old.
 const ANY_RUN_AGE: Duration = Duration::from_secs(60);
 
@@ -78,6 +81,9 @@ pub(crate) fn run(
                     run.since = Instant::now();
                 }
                 if core.is_scheduled(state.version) {
+                    if core.versions.range().is_some_and(|range| *range.end() == state.version) {
+                        state.durable.wait_for(HEAD_START);
+                    }
                     hasher.settle(&state);
                     core.rooted();
                 }

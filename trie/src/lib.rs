@@ -1,4 +1,4 @@
-//! The Merkle trie of Bristlecone: packed pages, both hash schemes, hashing by levels, proofs.
+//! The Merkle trie of Bristlecone: packed pages, both hash schemes, hashing in lanes, proofs.
 //!
 //! This crate is pure: it opens no file, starts no thread and does not know what a stamp or a child
 //! reference means. It is `no_std` with `alloc`, so that a light client can verify proofs with it.
