@@ -251,8 +251,8 @@ impl Options {
         if self.max_unrooted == 0 {
             return bad("max_unrooted", "must be at least 1");
         }
-        if self.threads == 0 {
-            return bad("threads", "must be at least 1");
+        if !(1..=1024).contains(&self.threads) {
+            return bad("threads", "must be from 1 to 1,024");
         }
         if [self.segment_bytes, self.log_bytes].iter().any(|bytes| !(4096..=1 << 40).contains(bytes)) {
             return bad("segment_bytes and log_bytes", "must be from 4,096 bytes to 1 TiB");

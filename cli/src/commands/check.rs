@@ -11,7 +11,8 @@ use crate::{
     progress::Progress,
 };
 
-/// Read the whole store, verify every checksum and recompute every stored root. Exit code 1 if anything is damaged.
+/// Read the whole store, verify every checksum and recompute every stored root. Exit code 1 if anything is damaged. Versions that only
+/// the log holds, as after a kill, are sealed on the way, as any opening does.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The store's directory.
@@ -58,16 +59,19 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
 
 fn examine(args: &Args) -> Result<Out, Failure> {
     let store = parse::open(&args.dir)?;
-    let mut bar: Option<Progress> = None;
-    let report = store.check(|progress| {
-        let bar = bar.get_or_insert_with(|| Progress::new("check", progress.of));
-        bar.at(progress.runs, || format!("runs, {} pages", thousands(progress.pages)));
-    })?;
-    drop(bar);
-    // The versions behind the last seal are in memory from the log: their roots are recomputed by asking.
+    let check = || {
+        let mut bar: Option<Progress> = None;
+        store.check(|progress| {
+            let bar = bar.get_or_insert_with(|| Progress::new("check", progress.of));
+            bar.at(progress.runs, || format!("runs, {} pages", thousands(progress.pages)));
+        })
+    };
+    let mut report = check()?;
+    // What only the log held is sealed, as closing would, and looked at too: after a kill some versions are there and nowhere else.
     let version = store.latest_version();
-    if version.is_some() {
-        store.latest()?.root()?;
+    if version != store.latest_sealed() {
+        store.flush()?;
+        report = check()?;
     }
     let out = Out {
         ok: true,

@@ -95,7 +95,7 @@ pub(crate) fn commit(
                 progress.at(commits, || {
                     let durable =
                         store.latest_durable().map_or("none".to_owned(), |version| version.to_string());
-                    format!("versions, durable to version {durable}")
+                    format!("versions, the store is durable to version {durable}")
                 });
             }
             Ok(())

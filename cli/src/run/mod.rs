@@ -71,7 +71,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES")]
     cache_bytes: Option<u64>,
     /// Threads that work on a commit; the store's default if left out.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
     /// Everything made follows from it.
     #[arg(long, default_value_t = 1)]
