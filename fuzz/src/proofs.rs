@@ -31,16 +31,21 @@ fn node<S: ProofScheme>(bytes: &[u8], place: Place) {
     S::hash(bytes).expect("what decodes can be hashed");
     let mut again = Vec::new();
     match node {
-        Node::Leaf { path, value } => match value {
-            Shown::Untyped(value) | Shown::Raw(value) => {
-                S::encode_leaf(path, LeafValue::Raw(value), &mut again)
-            }
-            Shown::Slot(value) => S::encode_leaf(path, LeafValue::Slot(value), &mut again),
-            Shown::Account(_) => match S::account(&value) {
-                Ok((account, root)) => S::encode_leaf(path, LeafValue::Account(&account, root), &mut again),
-                Err(_) => return,
-            },
-        },
+        Node::Leaf { path, value } => {
+            let account;
+            let value = match value {
+                Shown::Untyped(value) | Shown::Raw(value) => LeafValue::Raw(value),
+                Shown::Slot(value) => LeafValue::Slot(value),
+                Shown::Account(_) => match S::account(&value) {
+                    Ok((shown, root)) => {
+                        account = shown;
+                        LeafValue::Account(&account, root)
+                    }
+                    Err(_) => return,
+                },
+            };
+            S::encode_leaf(path, value, &mut again);
+        }
         Node::Extension { path, child } => {
             let child = reference(&child).expect("an extension has a child");
             S::encode_extension(path, &child, &mut again);
