@@ -6,6 +6,8 @@
     reason = "a test may stop at what it did not expect"
 )]
 
+use std::sync::Arc;
+
 use bristlecone::vfs::sim::SimVfs;
 use bristlecone::{Account, B256, Batch, Namespace, Options, SchemeKind, Store, U256};
 use rand::{RngExt, SeedableRng};
@@ -14,14 +16,14 @@ use rand_chacha::ChaCha8Rng;
 const BATCH: usize = 4_000;
 const COMMITS: usize = 12;
 
-fn store(namespace: &Namespace, threads: usize) -> Store {
+fn store(vfs: &Arc<SimVfs>, namespace: &Namespace, threads: usize) -> Store {
     Options::new()
         .namespace(namespace.clone())
         .threads(threads)
         .seal_keys(9_000)
         .segment_bytes(1 << 20)
         .log_bytes(1 << 20)
-        .vfs(std::sync::Arc::new(SimVfs::new(0)))
+        .vfs(vfs.clone())
         .open("/store")
         .unwrap()
 }
@@ -33,15 +35,22 @@ fn roots(
     batch: impl Fn(&mut ChaCha8Rng, usize) -> Batch,
 ) -> Vec<B256> {
     let mut random = ChaCha8Rng::seed_from_u64(7);
-    let store = store(namespace, threads);
+    let vfs = Arc::new(SimVfs::new(0));
+    let first = store(&vfs, namespace, threads);
     let mut roots = Vec::new();
     for number in 0..COMMITS {
-        let commit = store.commit(batch(&mut random, number)).unwrap();
+        let commit = first.commit(batch(&mut random, number)).unwrap();
         roots.push(commit.root().wait().unwrap());
     }
     // The same from the log, without what hashing kept in memory.
-    store.flush().unwrap();
-    store.check(|_| {}).unwrap();
+    first.flush().unwrap();
+    first.check(|_| {}).unwrap();
+    first.close().unwrap();
+    // Now the pages are stored, the root page too, and are loaded by the threads that share them.
+    let again = store(&vfs, namespace, threads);
+    roots.push(again.commit(batch(&mut random, COMMITS)).unwrap().root().wait().unwrap());
+    again.flush().unwrap();
+    again.check(|_| {}).unwrap();
     roots
 }
 
@@ -104,7 +113,7 @@ fn any_number_of_threads_makes_the_same_tries_of_accounts() {
 
 #[test]
 fn a_refused_batch_leaves_nothing_behind_on_any_number_of_threads() {
-    let store = store(&Namespace::accounts(SchemeKind::Ethereum), 4);
+    let store = store(&Arc::new(SimVfs::new(0)), &Namespace::accounts(SchemeKind::Ethereum), 4);
     let mut random = ChaCha8Rng::seed_from_u64(7);
     let before = store.commit(accounts(&mut random, 1)).unwrap().root().wait().unwrap();
     let pages = store.stats().unwrap().memory.pages;
