@@ -152,15 +152,7 @@ fn updated<'a>(chain: &Chain, page: Page<'a>, since: Stamp) -> Option<Changes<'a
     let mut changes = Changes::default();
     let mut account = Nearest::default();
     for (at, entry) in page.entries().enumerate() {
-        let item = match entry.item {
-            Item::Leaf { stamp, value } => Stored::Leaf { stamp: Stamp::from_word(stamp), value },
-            Item::Account { stamp, wiped, body } => Stored::Account {
-                stamp: Stamp::from_word(stamp),
-                wiped: (wiped != 0).then_some(Stamp::from_word(wiped)),
-                body,
-            },
-            Item::Child { .. } | Item::Blinded { .. } => return None,
-        };
+        let item = Stored::of_key(&entry.item)?;
         let (below, end, tail) = (entry.below, entry.end, entry.tail);
         let place = Place { account: if below { account.tail } else { &[] }, below, end, tail, child: false };
         let position = chain.position(at);

@@ -8,7 +8,7 @@
 
 use std::cmp::Ordering;
 
-use bristlecone_trie::{B256, NodeRef, path};
+use bristlecone_trie::{B256, Item, NodeRef, path};
 
 use crate::codec::{Bad, Reader, put_locator, put_varint};
 use crate::format::{ACCOUNT_KEY_BYTES, ACCOUNT_NIBBLES, MAX_KEY_BYTES, entry_kind as kind};
@@ -23,6 +23,19 @@ pub(crate) enum Stored<'a> {
 }
 
 impl<'a> Stored<'a> {
+    /// What is stored of a leaf or an account; `None` of what is no key.
+    pub(crate) fn of_key(item: &Item<'a>) -> Option<Self> {
+        Some(match *item {
+            Item::Leaf { stamp, value } => Self::Leaf { stamp: Stamp::from_word(stamp), value },
+            Item::Account { stamp, wiped, body } => Self::Account {
+                stamp: Stamp::from_word(stamp),
+                wiped: (wiped != 0).then_some(Stamp::from_word(wiped)),
+                body,
+            },
+            Item::Child { .. } | Item::Blinded { .. } => return None,
+        })
+    }
+
     pub(crate) fn is_child(&self) -> bool {
         matches!(self, Self::Child { .. })
     }

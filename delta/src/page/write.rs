@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use bristlecone_trie::{Item, Page};
+use bristlecone_trie::Page;
 
 use super::chain::{Chain, kept};
 use super::delta::{Changes, NewPlace};
@@ -11,7 +11,7 @@ use super::read::{Slot, State};
 use super::{ChildEntry, base};
 use crate::codec::at_most;
 use crate::format::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
-use crate::{Error, GroupWriter, Locator, Result, Stamp};
+use crate::{Error, GroupWriter, Locator, Result};
 
 impl GroupWriter<'_> {
     /// Writes the state of a page, as a delta on `previous` (the newest record of the same page in an earlier, finished group) or
@@ -127,18 +127,13 @@ pub(crate) fn entries<'a>(page: Page<'a>, children: &[ChildEntry]) -> Result<Vec
     let mut account: &[u8] = &[];
     let stays = |what| Error::Invalid { what };
     for entry in page.entries() {
-        let item = match entry.item {
-            Item::Leaf { stamp, value } => Stored::Leaf { stamp: Stamp::from_word(stamp), value },
-            Item::Account { stamp, wiped, body } => Stored::Account {
-                stamp: Stamp::from_word(stamp),
-                wiped: (wiped != 0).then_some(Stamp::from_word(wiped)),
-                body,
-            },
-            Item::Child { .. } => {
+        let item = match Stored::of_key(&entry.item) {
+            Some(item) => item,
+            None if entry.is_child() => {
                 let child = children.next().ok_or(stays("a page has more child entries than were given"))?;
                 Stored::Child { locator: child.locator, node: child.node }
             }
-            Item::Blinded { .. } => return Err(stays("a page with a blinded node")),
+            None => return Err(stays("a page with a blinded node")),
         };
         if let Stored::Leaf { value, .. } | Stored::Account { body: value, .. } = item {
             at_most("a value", value.len(), MAX_VALUE_BYTES)?;
