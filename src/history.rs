@@ -117,6 +117,38 @@ impl Runs {
         Some((low, at))
     }
 
+    /// The sealed version that `stamp` made.
+    pub(crate) fn version_of(&self, stamp: Stamp) -> Option<u64> {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.get(middle)?.end < stamp { low = middle + 1 } else { high = middle }
+        }
+        let versions = &self.get(low)?.seal.versions;
+        let at = versions.binary_search_by_key(&stamp, |sealed| sealed.stamp).ok()?;
+        versions.get(at).map(|sealed| sealed.version)
+    }
+
+    /// The newest commit up to `stamp`, which run `run` has, that removed `key` or wiped the storage it lies in, whether anything was
+    /// there or not. Asks one table after the other, from the run backwards.
+    pub(crate) fn last_removal(
+        &self,
+        graph: &Graph,
+        shape: Shape,
+        (run, space): (usize, usize),
+        stamp: Stamp,
+        key: &[u8],
+    ) -> Result<Option<Stamp>> {
+        for run in (0..=run).rev() {
+            if let Some(table) = self.get(run).and_then(|run| run.table(space))
+                && let Some(removed) = removal_in_table(&graph.segments, table, shape, stamp, key)?
+            {
+                return Ok(Some(removed));
+            }
+        }
+        Ok(None)
+    }
+
     /// What stands at `key` in the version `stamp` of run `run`.
     ///
     /// At the end of a run that is what the stored trie says. Inside it: an entry that is not younger than the version is the
@@ -231,12 +263,49 @@ fn body_before(
 
 /// The newest wipe or removal of `account` up to `stamp`.
 fn last_wipe(segments: &Segments, table: Locator, account: &[u8], stamp: Stamp) -> Result<Option<Stamp>> {
+    newest_where(
+        segments,
+        table,
+        account,
+        stamp,
+        |change| matches!(change, Change::Account { body, wipe } if *wipe || *body == Body::Delete),
+    )
+}
+
+/// The newest removal of `key`, or of all that it lies among, up to `stamp`.
+fn removal_in_table(
+    segments: &Segments,
+    table: Locator,
+    shape: Shape,
+    stamp: Stamp,
+    key: &[u8],
+) -> Result<Option<Stamp>> {
+    let removed = newest_where(segments, table, key, stamp, |change| {
+        matches!(change, Change::Delete | Change::Account { body: Body::Delete, .. })
+    })?;
+    let swept = match key.get(..ACCOUNT_BYTES) {
+        Some(account) if shape == Shape::Accounts && key.len() > ACCOUNT_BYTES => {
+            last_wipe(segments, table, account, stamp)?
+        }
+        _ => None,
+    };
+    Ok(removed.max(swept))
+}
+
+/// The newest operation on `key` up to `stamp` that is as `wanted`.
+fn newest_where(
+    segments: &Segments,
+    table: Locator,
+    key: &[u8],
+    stamp: Stamp,
+    wanted: impl Fn(&Change<'_>) -> bool,
+) -> Result<Option<Stamp>> {
     let Some(next) = Stamp::new(stamp.opening(), stamp.counter() + 1) else { return Ok(None) };
     let table = segments.table(table)?;
-    let mut at = table.lower_bound(account, next)?;
+    let mut at = table.lower_bound(key, next)?;
     while let Some(before) = at.checked_sub(1) {
-        let Some(op) = table.get(before)?.filter(|op| op.key == account) else { break };
-        if matches!(op.change, Change::Account { body, wipe } if wipe || body == Body::Delete) {
+        let Some(op) = table.get(before)?.filter(|op| op.key == key) else { break };
+        if wanted(&op.change) {
             return Ok(Some(op.stamp));
         }
         at = before;

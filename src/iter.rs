@@ -2,12 +2,10 @@
 
 use std::ops::Bound;
 
-use bristlecone_delta::Locator;
-use bristlecone_snapshot::{Lookup, pin};
 use bristlecone_trie::page::ACCOUNT_BYTES;
-use bristlecone_trie::{Account, B256, Item, Page, Shape, U256};
+use bristlecone_trie::{Account, B256, Shape, U256};
 
-use crate::reference::Reference;
+use crate::cursor::{Cursor, Met, What};
 use crate::snapshot::{Snapshot, View};
 use crate::{Error, Result};
 
@@ -72,15 +70,6 @@ impl KeyRange {
     }
 }
 
-/// A page on the way, and what comes next in it.
-struct Frame {
-    bytes: Vec<u8>,
-    next: usize,
-    /// The whole bytes of the path to the page, as far as its entries do not repeat them.
-    stem: Vec<u8>,
-    account: Vec<u8>,
-}
-
 /// One entry of a scan.
 struct Visited {
     key: Vec<u8>,
@@ -90,94 +79,36 @@ struct Visited {
 
 /// Walks the pages of one version in key order; holds copies of the pages on the way only.
 struct Scan {
-    snapshot: Snapshot,
-    /// Scratch pages of a version inside a run, by their numbers.
-    scratch: Vec<Vec<u8>>,
-    frames: Vec<Frame>,
+    cursor: Cursor,
     range: KeyRange,
     done: bool,
 }
 
 impl Scan {
     fn new(view: &View<'_>, range: KeyRange) -> Result<Self> {
-        let overlay = view.snapshot.overlay(view.space, false)?;
-        let root = overlay.root();
-        let mut this = Self {
-            snapshot: view.snapshot.clone(),
-            scratch: overlay.into_pages(),
-            frames: Vec::new(),
-            range,
-            done: false,
-        };
-        if let Some(root) = root {
-            this.enter(root, Vec::new())?;
-        }
-        Ok(this)
-    }
-
-    fn enter(&mut self, word: u64, stem: Vec<u8>) -> Result<()> {
-        let bytes = self.page(word)?;
-        let account = stem.get(..ACCOUNT_BYTES).unwrap_or_default().to_vec();
-        self.frames.push(Frame { bytes, next: 0, stem, account });
-        Ok(())
-    }
-
-    fn page(&self, word: u64) -> Result<Vec<u8>> {
-        let graph = &self.snapshot.inner.core.graph;
-        let stored = match Reference::from_word(word) {
-            Some(Reference::Scratch(at)) => {
-                let page = usize::try_from(at).ok().and_then(|at| self.scratch.get(at));
-                return page.cloned().ok_or(Error::Internal("a scratch page is gone"));
-            }
-            Some(Reference::Stored(locator)) => Some(locator),
-            Some(Reference::Slot(id)) => match graph.slots.get(id, &pin()) {
-                Lookup::Block(bytes) => return Ok(bytes.to_vec()),
-                Lookup::Located(locator) => Locator::from_word(locator),
-                Lookup::Gone => None,
-            },
-            None => None,
-        };
-        let locator = stored.ok_or(Error::Internal("a page that a snapshot sees is gone"))?;
-        Ok(graph.segments.load(locator)?.bytes)
+        Ok(Self { cursor: Cursor::new(view)?, range, done: false })
     }
 
     fn step(&mut self) -> Result<Option<Visited>> {
-        loop {
-            let Some(frame) = self.frames.last_mut() else { return Ok(None) };
-            let page = Page::new(&frame.bytes);
-            if frame.next >= page.len() {
-                self.frames.pop();
-                continue;
-            }
-            let entry = page.entry(frame.next);
-            frame.next += 1;
-            let start = if entry.below { ACCOUNT_BYTES } else { page.depth() / 2 };
-            let above = if entry.below { &frame.account } else { &frame.stem };
-            let mut key = above.get(..start).unwrap_or_default().to_vec();
-            key.extend_from_slice(entry.tail);
-            let (value, is_account) = match entry.item {
-                Item::Child { reference } => {
-                    let whole = key.get(..entry.end / 2).unwrap_or(&key).to_vec();
-                    if !self.range.skips(&whole) {
-                        self.enter(reference, key)?;
+        while let Some(Met { key, end, what }) = self.cursor.next()? {
+            let (value, is_account) = match what {
+                What::Page(word) => {
+                    if !self.range.skips(key.get(..end / 2).unwrap_or(&key)) {
+                        self.cursor.enter(word, key)?;
                     }
                     continue;
                 }
-                Item::Account { body, .. } => {
-                    frame.account.clone_from(&key);
-                    (body.to_vec(), true)
-                }
-                Item::Leaf { value, .. } => (value.to_vec(), false),
-                Item::Blinded { .. } => return Err(Error::Internal("a blinded node in a store")),
+                What::Value { bytes, is_account, .. } => (bytes, is_account),
             };
             if self.range.after(&key) {
-                self.frames.clear();
+                self.cursor.stop();
                 return Ok(None);
             }
             if !self.range.before(&key) {
                 return Ok(Some(Visited { key, value, is_account }));
             }
         }
+        Ok(None)
     }
 
     /// The next entry that `take` wants.
@@ -239,6 +170,35 @@ impl Iterator for Slots {
             let value = U256::try_from_be_slice(&visited.value).ok_or_else(damaged)?;
             Ok((key.ok_or_else(damaged)?, value))
         }))
+    }
+}
+
+impl Snapshot {
+    /// See [`View::iter`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn iter(&self, range: KeyRange) -> Result<Entries> {
+        self.first().iter(range)
+    }
+
+    /// See [`View::iter_accounts`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn iter_accounts(&self) -> Result<Accounts> {
+        self.first().iter_accounts()
+    }
+
+    /// See [`View::iter_slots`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn iter_slots(&self, address: &[u8]) -> Result<Slots> {
+        self.first().iter_slots(address)
     }
 }
 

@@ -30,6 +30,8 @@ mod batch;
 mod catalog;
 mod check;
 mod commit;
+mod cursor;
+mod diff;
 mod error;
 mod event;
 mod graph;
@@ -39,11 +41,13 @@ mod options;
 mod overlay;
 mod pipeline;
 mod proof;
+mod provenance;
 mod reference;
 mod snapshot;
 mod state;
 mod stats;
 mod store;
+mod value;
 
 pub use batch::{Batch, NamespaceBatch};
 pub use bristlecone_delta::vfs;
@@ -55,14 +59,17 @@ pub use bristlecone_trie::{Account, B256, Shape, U256};
 pub use bytes::Bytes;
 pub use check::{CheckReport, Progress};
 pub use commit::Commit;
+pub use diff::{Diff, Difference};
 pub use error::{Error, Result};
 pub use event::Pending;
 pub use iter::{Accounts, Entries, KeyRange, Slots};
 pub use options::{Backpressure, KeyMode, Namespace, Options, RootSchedule, SchemeKind};
 pub use proof::{AccountProof, KeyHash, KeyProof, ManyProof, SlotProof, verify_account};
+pub use provenance::{History, HistoryEnd, Revision};
 pub use snapshot::{Key, Since, Snapshot, View};
 pub use stats::{LeaseStats, MemoryStats, Stats};
 pub use store::{Store, VersionInfo};
+pub use value::{StoredKey, Value};
 
 /// The README's example is a doc test.
 #[cfg(doctest)]

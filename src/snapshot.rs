@@ -11,7 +11,6 @@ use bytes::Bytes;
 use crate::batch::{TrieKey, no_namespace};
 use crate::graph::{Found, WINDOW};
 use crate::history::{Run, sealed_roots};
-use crate::iter::{Accounts, Entries, KeyRange, Slots};
 use crate::options::{Namespace, shape_name};
 use crate::overlay::Overlay;
 use crate::pipeline::root::RootMessage;
@@ -99,6 +98,16 @@ impl Snapshot {
                 .run()
                 .and_then(|(run, at)| run.seal.versions.get(at))
                 .map_or(Stamp::default(), |sealed| sealed.stamp),
+        }
+    }
+
+    /// The commit before.
+    pub(crate) fn parent(&self) -> Option<Stamp> {
+        match &self.source {
+            Source::Memory(lease) => lease.parent,
+            Source::Sealed { .. } => {
+                self.run().and_then(|(run, at)| run.seal.versions.get(at)).and_then(|sealed| sealed.parent)
+            }
         }
     }
 
@@ -232,33 +241,6 @@ impl Snapshot {
         self.first().changed_since(key, older)
     }
 
-    /// See [`View::iter`], on the first namespace.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn iter(&self, range: KeyRange) -> Result<Entries> {
-        self.first().iter(range)
-    }
-
-    /// See [`View::iter_accounts`], on the first namespace.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn iter_accounts(&self) -> Result<Accounts> {
-        self.first().iter_accounts()
-    }
-
-    /// See [`View::iter_slots`], on the first namespace.
-    ///
-    /// # Errors
-    ///
-    /// As there.
-    pub fn iter_slots(&self, address: &[u8]) -> Result<Slots> {
-        self.first().iter_slots(address)
-    }
-
     /// See [`View::prove`], on the first namespace.
     ///
     /// # Errors
@@ -286,8 +268,9 @@ impl Snapshot {
         self.first().prove_account(address, slots)
     }
 
+    /// What stands at a key of the trie.
     #[inline]
-    fn find(&self, space: usize, key: &[u8]) -> Result<Option<Found>> {
+    pub(crate) fn find(&self, space: usize, key: &[u8]) -> Result<Option<Found>> {
         let core = &self.inner.core;
         match &self.source {
             Source::Memory(lease) => core.graph.find(lease.spaces.get(space).and_then(|s| s.root), key),
@@ -442,7 +425,7 @@ impl View<'_> {
     }
 
     /// The key of the trie.
-    fn trie_key(&self, key: Key<'_>) -> Result<Vec<u8>> {
+    pub(crate) fn trie_key(&self, key: Key<'_>) -> Result<Vec<u8>> {
         Ok(match key {
             Key::Flat(key) => self.key(Shape::Flat, "a flat key", key)?.bytes(key).to_vec(),
             Key::Account(address) => self.account_key(address)?.to_vec(),

@@ -417,9 +417,14 @@ impl Inner {
         if let Some((run, at)) = inner.core.runs.find(version) {
             return Ok(Snapshot::sealed(inner.clone(), run, at));
         }
-        let range = inner.core.versions.range().ok_or(Error::NoVersion)?;
-        let first = inner.core.runs.first_version().unwrap_or(*range.start());
-        Err(Error::VersionNotKept { version, first, last: *range.end() })
+        Err(inner.not_kept(version))
+    }
+
+    /// The error for a version that is not there.
+    pub(crate) fn not_kept(&self, version: u64) -> Error {
+        let Some(range) = self.core.versions.range() else { return Error::NoVersion };
+        let first = self.core.runs.first_version().unwrap_or(*range.start());
+        Error::VersionNotKept { version, first, last: *range.end() }
     }
 
     pub(crate) fn flush(&self) -> Result<()> {

@@ -13,7 +13,7 @@ mod common;
 
 use bristlecone::vfs::sim::{CrashPolicy, SimVfs};
 use bristlecone::{Commit, Error, Namespace, Options, SchemeKind, Snapshot, Store};
-use common::{Check, Config, Depth, Model, Rng, Universe, batches, sequences, verify};
+use common::{Check, Config, Depth, Model, Rng, Universe, batches, changes, sequences, verify};
 
 const DIR: &str = "/store";
 
@@ -210,7 +210,10 @@ impl World {
         }
         if !versions.is_empty() {
             let (a, b) = (*self.rng.pick(&versions), *self.rng.pick(&versions));
-            verify::changes_between(model, &store.at(a).unwrap(), &store.at(b).unwrap())?;
+            let (a, b) = (store.at(a).unwrap(), store.at(b).unwrap());
+            verify::changes_between(model, &a, &b)?;
+            changes::diff(model, &a, &b)?;
+            changes::history(model, &a, 2, &mut self.rng)?;
         }
         self.look_at_held()
     }
@@ -237,7 +240,12 @@ impl World {
         verify::store(&store, &self.model, Depth::ALL, &mut self.rng)?;
         let versions: Vec<u64> = self.model.versions().collect();
         for pair in versions.windows(2) {
-            verify::changes_between(&self.model, &store.at(pair[0]).unwrap(), &store.at(pair[1]).unwrap())?;
+            let (a, b) = (store.at(pair[0]).unwrap(), store.at(pair[1]).unwrap());
+            verify::changes_between(&self.model, &a, &b)?;
+            changes::diff(&self.model, &a, &b)?;
+        }
+        if !versions.is_empty() {
+            changes::history(&self.model, &store.latest().unwrap(), 10, &mut self.rng)?;
         }
         drop((std::mem::take(&mut self.held), std::mem::take(&mut self.commits)));
         store.close().map_err(|error| format!("close: {error}"))?;

@@ -10,6 +10,7 @@
 )]
 
 mod append;
+mod changes;
 mod commits;
 mod fixture;
 #[expect(dead_code, reason = "the other bench describes it and reads from it")]
@@ -24,7 +25,7 @@ mod stages;
 criterion::criterion_group! {
     name = engine;
     config = criterion::Criterion::default().sample_size(20);
-    targets = reads::latest, reads::old, proofs::all, reopen::all, recover::all, reads::reopened, commits::all, stages::all,
+    targets = reads::latest, reads::old, proofs::all, changes::all, reopen::all, recover::all, reads::reopened, commits::all, stages::all,
         append::all
 }
 

@@ -46,6 +46,8 @@ enum Command {
     Versions(commands::versions::Args),
     Stats(commands::stats::Args),
     Check(commands::check::Args),
+    Diff(commands::diff::Args),
+    History(commands::history::Args),
 }
 
 fn main() -> ExitCode {
@@ -71,5 +73,7 @@ fn execute(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Versions(args) => commands::versions::execute(&args, output),
         Command::Stats(args) => commands::stats::execute(&args, output),
         Command::Check(args) => commands::check::execute(&args, output),
+        Command::Diff(args) => commands::diff::execute(&args, output),
+        Command::History(args) => commands::history::execute(&args, output),
     }
 }

@@ -16,6 +16,7 @@
 )]
 
 pub(crate) mod batches;
+pub(crate) mod changes;
 pub(crate) mod config;
 pub(crate) mod gate;
 pub(crate) mod model;

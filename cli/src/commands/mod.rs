@@ -1,7 +1,9 @@
 //! One file a command.
 
 pub(crate) mod check;
+pub(crate) mod diff;
 pub(crate) mod get;
+pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod prove;
 pub(crate) mod replay;

@@ -8,6 +8,7 @@
 )]
 
 mod bad_input;
+mod changes;
 mod command;
 mod kill;
 #[path = "../../../evm/tests/it/made.rs"]
