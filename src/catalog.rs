@@ -12,7 +12,7 @@ use bristlecone_delta::vfs::{OpenMode, Vfs, VfsFile};
 use bristlecone_delta::{Locator, Segments};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
-use crate::history::{Run, Runs};
+use crate::runs::{Run, Runs};
 use crate::{Error, Result};
 
 const FILE: &str = "catalog.redb";
@@ -120,7 +120,7 @@ impl Catalog {
 
     fn rebuild(&mut self, runs: &Runs) {
         self.database = None;
-        self.pending = runs.iter().map(row).collect();
+        self.pending = runs.now().iter().map(|run| row(run)).collect();
         let made = self.make();
         match made {
             Ok(database) => {
@@ -187,7 +187,7 @@ fn runs_of(segments: &Segments, rows: &[Row], last: Option<Locator>) -> Option<R
     if ends_with != last.map(Locator::word) {
         return None;
     }
-    let runs = Runs::default();
+    let mut runs = Vec::with_capacity(rows.len());
     let mut previous = None;
     for (last, (first, end, locator)) in rows {
         let locator = Locator::from_word(*locator)?;
@@ -196,9 +196,9 @@ fn runs_of(segments: &Segments, rows: &[Row], last: Option<Locator>) -> Option<R
             return None;
         }
         previous = Some(locator);
-        runs.push(run);
+        runs.push(Arc::new(run));
     }
-    Some(runs)
+    Some(Runs::new(&runs))
 }
 
 fn read_rows(database: &Database) -> Option<Vec<Row>> {

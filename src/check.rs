@@ -50,10 +50,11 @@ impl Store {
     pub fn check(&self, mut progress: impl FnMut(Progress)) -> Result<CheckReport> {
         let core = &self.inner.core;
         let stats = core.graph.segments.verify_all()?;
-        let of = core.runs.len() as u64;
+        let runs = core.runs.now();
+        let of = runs.len() as u64;
         let mut checker = Checker { core, known: HashMap::new() };
         let mut report = CheckReport { records: stats.records, bytes: stats.bytes, ..CheckReport::default() };
-        for run in core.runs.iter().take(of as usize) {
+        for run in runs.iter() {
             let mut roots = Vec::with_capacity(core.namespaces.len());
             for (namespace, sealed) in core.namespaces.iter().zip(&run.seal.namespaces) {
                 let root = checker.root(namespace, sealed.root_page)?;

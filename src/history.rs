@@ -1,6 +1,6 @@
-//! Sealed runs, and reading a version inside one.
+//! Reading a sealed version, at the end of its run or inside it.
 
-use bristlecone_delta::{Locator, Seal, SealedNamespace, SealedVersion, Segments, Stamp};
+use bristlecone_delta::{Locator, Segments, Stamp};
 use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::{B256, Body, Change, Op, Shape};
 
@@ -8,148 +8,11 @@ use crate::graph::{Found, Graph};
 use crate::options::Namespace;
 use crate::overlay::Overlay;
 use crate::reference::Reference;
+use crate::runs::{List, Past, Run};
 use crate::{Error, Result};
 
-/// A sealed run of versions.
-#[derive(Clone, Debug)]
-pub(crate) struct Run {
-    pub(crate) locator: Locator,
-    pub(crate) seal: Seal,
-    pub(crate) first: u64,
-    pub(crate) last: u64,
-    pub(crate) end: Stamp,
-}
-
-impl Run {
-    pub(crate) fn new(locator: Locator, seal: Seal) -> Result<Self> {
-        let (Some(first), Some(last)) = (seal.versions.first(), seal.versions.last()) else {
-            return Err(Error::Damaged {
-                what: format!("the seal at record {locator:?}, without a version,"),
-            });
-        };
-        let (first, end, last) = (first.version, last.stamp, last.version);
-        Ok(Self { locator, seal, first, last, end })
-    }
-
-    /// Memory that it takes, in bytes.
-    fn size(&self) -> usize {
-        let versions = self.seal.versions.iter();
-        size_of::<Self>()
-            + self.seal.versions.capacity() * size_of::<SealedVersion>()
-            + versions.map(|v| v.namespace_roots.capacity() * size_of::<Option<B256>>()).sum::<usize>()
-            + self.seal.namespaces.capacity() * size_of::<SealedNamespace>()
-    }
-
-    /// The root page of namespace `at` at the end of the run.
-    fn root(&self, at: usize) -> Option<Locator> {
-        self.seal.namespaces.get(at).and_then(|namespace| namespace.root_page)
-    }
-
-    fn table(&self, at: usize) -> Option<Locator> {
-        self.seal.namespaces.get(at).and_then(|namespace| namespace.table)
-    }
-}
-
-/// All sealed runs in order. Read without a lock, pushed by the one who seals.
-#[derive(Debug, Default)]
-pub(crate) struct Runs(boxcar::Vec<Run>);
-
-impl Runs {
-    /// All runs, by walking back from the last seal.
-    pub(crate) fn walk(segments: &Segments, last: Option<Locator>) -> Result<Self> {
-        let mut runs = Vec::new();
-        let mut next = last;
-        while let Some(locator) = next {
-            let seal = segments.seal(locator)?;
-            next = seal.previous.filter(|previous| *previous < locator);
-            if next != seal.previous {
-                return Err(Error::Damaged { what: format!("the seal at record {locator:?}") });
-            }
-            runs.push(Run::new(locator, seal)?);
-        }
-        let this = Self::default();
-        runs.into_iter().rev().for_each(|run| this.push(run));
-        Ok(this)
-    }
-
-    pub(crate) fn push(&self, run: Run) {
-        self.0.push(run);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.0.count()
-    }
-
-    /// Memory that they take, in bytes. Walks them all.
-    pub(crate) fn size(&self) -> usize {
-        self.iter().map(Run::size).sum()
-    }
-
-    pub(crate) fn get(&self, at: usize) -> Option<&Run> {
-        self.0.get(at)
-    }
-
-    pub(crate) fn last(&self) -> Option<&Run> {
-        self.len().checked_sub(1).and_then(|at| self.get(at))
-    }
-
-    pub(crate) fn last_version(&self) -> Option<u64> {
-        self.last().map(|run| run.last)
-    }
-
-    pub(crate) fn first_version(&self) -> Option<u64> {
-        self.get(0).map(|run| run.first)
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Run> {
-        (0..self.len()).filter_map(|at| self.get(at))
-    }
-
-    /// The run that holds `version`, and the version's place in it.
-    pub(crate) fn find(&self, version: u64) -> Option<(usize, usize)> {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = (low + high) / 2;
-            if self.get(middle)?.last < version { low = middle + 1 } else { high = middle }
-        }
-        let run = self.get(low)?;
-        let at = run.seal.versions.binary_search_by_key(&version, |sealed| sealed.version).ok()?;
-        Some((low, at))
-    }
-
-    /// The sealed version that `stamp` made.
-    pub(crate) fn version_of(&self, stamp: Stamp) -> Option<u64> {
-        let (mut low, mut high) = (0, self.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.get(middle)?.end < stamp { low = middle + 1 } else { high = middle }
-        }
-        let versions = &self.get(low)?.seal.versions;
-        let at = versions.binary_search_by_key(&stamp, |sealed| sealed.stamp).ok()?;
-        versions.get(at).map(|sealed| sealed.version)
-    }
-
-    /// The newest commit up to `stamp`, which run `run` has, that removed `key` or wiped the storage it lies in, whether anything was
-    /// there or not. Asks one table after the other, from the run backwards.
-    pub(crate) fn last_removal(
-        &self,
-        graph: &Graph,
-        shape: Shape,
-        (run, space): (usize, usize),
-        stamp: Stamp,
-        key: &[u8],
-    ) -> Result<Option<Stamp>> {
-        for run in (0..=run).rev() {
-            if let Some(table) = self.get(run).and_then(|run| run.table(space))
-                && let Some(removed) = removal_in_table(&graph.segments, table, shape, stamp, key)?
-            {
-                return Ok(Some(removed));
-            }
-        }
-        Ok(None)
-    }
-
-    /// What stands at `key` in the version `stamp` of run `run`.
+impl Past {
+    /// What stands at `key` in namespace `space`.
     ///
     /// At the end of a run that is what the stored trie says. Inside it: an entry that is not younger than the version is the
     /// answer; else the run table knows what was overwritten; else the end of the run before.
@@ -157,49 +20,49 @@ impl Runs {
         &self,
         graph: &Graph,
         shape: Shape,
-        (run, space): (usize, usize),
-        stamp: Stamp,
+        space: usize,
         key: &[u8],
     ) -> Result<Option<Found>> {
-        let Some(this) = self.get(run) else { return Ok(None) };
-        let at_end = find(graph, this.root(space), key)?;
-        if stamp >= this.end || at_end.as_ref().is_some_and(|found| found.stamp <= stamp.word()) {
+        let at_end = find(graph, self.run.root(space), key)?;
+        if self.is_end() || at_end.as_ref().is_some_and(|found| found.stamp <= self.stamp().word()) {
             return Ok(at_end);
         }
-        if let Some(table) = this.table(space)
-            && let Some(answer) = in_table(&graph.segments, table, shape, stamp, key)?
+        if let Some(table) = self.run.table(space)
+            && let Some(answer) = in_table(&graph.segments, table, shape, self.stamp(), key)?
         {
             return Ok(answer);
         }
-        match run.checked_sub(1).and_then(|before| self.get(before)) {
-            Some(before) => find(graph, before.root(space), key),
-            None => Ok(None),
-        }
+        find(graph, self.before.as_ref().and_then(|before| before.root(space)), key)
     }
 
-    /// The trie of namespace `space` as of `stamp` in run `run`: stored pages at the end of a run; inside it those of
-    /// the run before with the operations since then applied again, in proportion to their number.
+    /// The trie of namespace `space`: stored pages at the end of a run; inside it those of the run before with the
+    /// operations since then applied again, in proportion to their number.
     pub(crate) fn overlay<'g>(
         &self,
         graph: &'g Graph,
         namespace: &Namespace,
-        (run, space): (usize, usize),
-        stamp: Stamp,
+        space: usize,
     ) -> Result<Overlay<'g>> {
         let word = |locator: Option<Locator>| locator.map(|locator| Reference::Stored(locator).word());
-        let this = self.get(run).ok_or(Error::Internal("a run that is not there"))?;
-        if stamp >= this.end {
-            return Ok(Overlay::new(graph, namespace.scheme, namespace.shape, word(this.root(space))));
+        if self.is_end() {
+            let root = word(self.run.root(space));
+            return Ok(Overlay::new(graph, namespace.scheme, namespace.shape, root));
         }
-        let before = run.checked_sub(1).and_then(|at| self.get(at));
-        let root = before.and_then(|before| before.root(space));
-        let overlay = Overlay::new(graph, namespace.scheme, namespace.shape, word(root));
-        let ops = operations(graph, this, before, space, stamp)?;
-        for (stamp, ops) in &ops {
+        let before = self.before.as_deref();
+        let root = word(before.and_then(|before| before.root(space)));
+        let overlay = Overlay::new(graph, namespace.scheme, namespace.shape, root);
+        for (stamp, ops) in &operations(graph, &self.run, before, space, self.stamp())? {
             let ops: Vec<Op<'_>> = ops.iter().map(OwnedOp::borrow).collect();
             overlay.apply(&ops, stamp.word())?;
         }
         Ok(overlay)
+    }
+
+    /// The root of namespace `space` as the seal has it, if the version is the end of its run or its root was computed in time.
+    pub(crate) fn root(&self, space: usize) -> Option<B256> {
+        let known = self.sealed()?.namespace_roots.get(space).copied().flatten();
+        let end = self.is_end().then(|| self.run.seal.namespaces.get(space).map(|n| n.root_node)).flatten();
+        known.or(end)
     }
 }
 
@@ -208,6 +71,26 @@ fn find(graph: &Graph, root: Option<Locator>, key: &[u8]) -> Result<Option<Found
         Some(root) => graph.find_stored(root, key),
         None => Ok(None),
     }
+}
+
+/// The newest commit up to `stamp`, which made `version`, that removed `key` or wiped the storage it lies in, whether anything was
+/// there or not. Asks one table after the other, from the run of the version backwards.
+pub(crate) fn last_removal(
+    runs: &List,
+    graph: &Graph,
+    shape: Shape,
+    space: usize,
+    (version, stamp): (u64, Stamp),
+    key: &[u8],
+) -> Result<Option<Stamp>> {
+    for run in runs.back_from(version) {
+        if let Some(table) = run.table(space)
+            && let Some(removed) = removal_in_table(&graph.segments, table, shape, stamp, key)?
+        {
+            return Ok(Some(removed));
+        }
+    }
+    Ok(None)
 }
 
 /// What the run table says of `key` at `stamp`: `None` if nothing.
@@ -455,13 +338,4 @@ fn changed_entries(
         }
     }
     Ok(())
-}
-
-/// The namespace's root as the seal has it, if the version is the end of its run or its root was computed in time.
-pub(crate) fn sealed_roots(run: &Run, at: usize, space: usize) -> Option<B256> {
-    let version = run.seal.versions.get(at)?;
-    let known = version.namespace_roots.get(space).copied().flatten();
-    let end =
-        (version.stamp == run.end).then(|| run.seal.namespaces.get(space).map(|n| n.root_node)).flatten();
-    known.or(end)
 }

@@ -43,6 +43,7 @@ mod pipeline;
 mod proof;
 mod provenance;
 mod reference;
+mod runs;
 mod snapshot;
 mod state;
 mod stats;

@@ -10,6 +10,7 @@ use bristlecone_delta::Stamp;
 use bristlecone_trie::Shape;
 
 use crate::graph::Found;
+use crate::history::last_removal;
 use crate::snapshot::{Key, Snapshot, View};
 use crate::store::Inner;
 use crate::value::{StoredKey, Value};
@@ -123,10 +124,10 @@ impl History {
         let core = &self.inner.core;
         let mut here = snapshot.clone();
         loop {
-            if let Some((run, _)) = core.runs.find(here.version()) {
-                let place = (run, self.space);
-                let removed =
-                    core.runs.last_removal(&core.graph, self.shape, place, here.stamp(), &self.key)?;
+            let runs = core.runs.now();
+            if runs.find(here.version()).is_some_and(|past| past.stamp() == here.stamp()) {
+                let from = (here.version(), here.stamp());
+                let removed = last_removal(&runs, &core.graph, self.shape, self.space, from, &self.key)?;
                 return removed.map_or(Ok(None), |stamp| self.version_of(stamp));
             }
             match before(&here)? {

@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use crate::batch::{TrieKey, no_namespace};
 use crate::graph::{Found, WINDOW};
-use crate::history::{Run, sealed_roots};
 use crate::options::{Namespace, shape_name};
 use crate::overlay::Overlay;
 use crate::pipeline::root::RootMessage;
 use crate::proof::{AccountProof, KeyProof, ManyProof};
+use crate::runs::Past;
 use crate::state::VersionState;
 use crate::store::Inner;
 use crate::{Error, Result};
@@ -32,8 +32,8 @@ pub struct Snapshot {
 enum Source {
     /// In memory, at least its upper ones; the lease keeps them.
     Memory(Lease<Arc<VersionState>>),
-    /// In the log: a run, and the version's place in it.
-    Sealed { run: usize, at: usize },
+    /// In the log; the lease keeps their records.
+    Sealed(Lease<Past>),
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -69,24 +69,15 @@ impl Snapshot {
         Self { inner, source: Source::Memory(lease) }
     }
 
-    pub(crate) fn sealed(inner: Arc<Inner>, run: usize, at: usize) -> Self {
-        Self { inner, source: Source::Sealed { run, at } }
-    }
-
-    fn run(&self) -> Option<(&Run, usize)> {
-        match self.source {
-            Source::Memory(_) => None,
-            Source::Sealed { run, at } => Some((self.inner.core.runs.get(run)?, at)),
-        }
+    pub(crate) fn sealed(inner: Arc<Inner>, lease: Lease<Past>) -> Self {
+        Self { inner, source: Source::Sealed(lease) }
     }
 
     /// The version number.
     pub fn version(&self) -> u64 {
         match &self.source {
             Source::Memory(lease) => lease.version,
-            Source::Sealed { .. } => {
-                self.run().and_then(|(run, at)| run.seal.versions.get(at)).map_or(0, |sealed| sealed.version)
-            }
+            Source::Sealed(lease) => lease.version(),
         }
     }
 
@@ -94,10 +85,7 @@ impl Snapshot {
     pub fn stamp(&self) -> Stamp {
         match &self.source {
             Source::Memory(lease) => lease.stamp,
-            Source::Sealed { .. } => self
-                .run()
-                .and_then(|(run, at)| run.seal.versions.get(at))
-                .map_or(Stamp::default(), |sealed| sealed.stamp),
+            Source::Sealed(lease) => Past::stamp(lease),
         }
     }
 
@@ -105,9 +93,7 @@ impl Snapshot {
     pub(crate) fn parent(&self) -> Option<Stamp> {
         match &self.source {
             Source::Memory(lease) => lease.parent,
-            Source::Sealed { .. } => {
-                self.run().and_then(|(run, at)| run.seal.versions.get(at)).and_then(|sealed| sealed.parent)
-            }
+            Source::Sealed(past) => past.sealed().and_then(|sealed| sealed.parent),
         }
     }
 
@@ -128,7 +114,7 @@ impl Snapshot {
                 }
                 lease.root.wait()
             }
-            Source::Sealed { run, at } => self.inner.core.sealed_root(*run, *at),
+            Source::Sealed(past) => self.inner.core.sealed_root(past),
         }
     }
 
@@ -274,9 +260,9 @@ impl Snapshot {
         let core = &self.inner.core;
         match &self.source {
             Source::Memory(lease) => core.graph.find(lease.spaces.get(space).and_then(|s| s.root), key),
-            Source::Sealed { run, .. } => {
+            Source::Sealed(past) => {
                 let shape = core.namespaces.get(space).map_or(Shape::Flat, |namespace| namespace.shape);
-                core.runs.read(&core.graph, shape, (*run, space), self.stamp(), key)
+                past.read(&core.graph, shape, space, key)
             }
         }
     }
@@ -293,7 +279,7 @@ impl Snapshot {
                 let root = lease.spaces.get(space).and_then(|space| space.root);
                 self.inner.core.graph.find_many(root, keys, found)
             }
-            Source::Sealed { .. } => {
+            Source::Sealed(_) => {
                 for key in keys {
                     found.push(self.find(space, key.as_ref())?);
                 }
@@ -316,10 +302,7 @@ impl Snapshot {
                 let overlay = Overlay::new(&core.graph, namespace.scheme, namespace.shape, root);
                 (overlay, state.and_then(|space| space.hash.get().copied()))
             }
-            Source::Sealed { run, at } => {
-                let overlay = core.runs.overlay(&core.graph, namespace, (*run, space), self.stamp())?;
-                (overlay, core.runs.get(*run).and_then(|run| sealed_roots(run, *at, space)))
-            }
+            Source::Sealed(past) => (past.overlay(&core.graph, namespace, space)?, past.root(space)),
         };
         if hashed {
             let root = overlay.hash()?;

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bristlecone_delta::SegmentStats;
+use bristlecone_delta::{SegmentStats, Stamp};
 use bristlecone_snapshot::{SlotId, pin};
 use bristlecone_trie::B256;
 
@@ -113,7 +113,7 @@ fn memory(core: &Core) -> MemoryStats {
     };
     let (superseded, leased) = (Footprint::of(core, &superseded), Footprint::of(core, &leased));
     let evictable = lock(&core.evictable).capacity() * size_of::<SlotId>();
-    let past_roots = lock(&core.past_roots).capacity() * (size_of::<(u64, B256)>() + 1);
+    let past_roots = lock(&core.past_roots).capacity() * (size_of::<(Stamp, B256)>() + 1);
     let (mut log, mut root) = (0, 0);
     for (version, _) in core.versions.published() {
         let Some(state) = core.versions.lease(version) else { continue };
@@ -182,7 +182,7 @@ pub struct Stats {
     pub segment_bytes: u64,
     /// Memory.
     pub memory: MemoryStats,
-    /// Snapshots of versions in memory.
+    /// Snapshots that are held, by version.
     pub leases: Vec<LeaseStats>,
     /// Commits since opening.
     pub commits: u64,

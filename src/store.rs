@@ -14,7 +14,6 @@ use crate::batch::{CODE, Prepared};
 use crate::catalog::Catalog;
 use crate::event::{Asked, Event};
 use crate::graph::Graph;
-use crate::history::sealed_roots;
 use crate::options::{KeyMode, Namespace, SchemeKind, decode_config, encode_config};
 use crate::pipeline::apply::{Identity, apply};
 use crate::pipeline::log::LogMessage;
@@ -252,7 +251,7 @@ impl Store {
             .filter_map(|(version, _)| core.versions.lease(version))
             .collect();
         let mut out: Vec<VersionInfo> = Vec::new();
-        for run in core.runs.iter() {
+        for run in core.runs.now().iter() {
             out.extend(run.seal.versions.iter().map(|sealed| VersionInfo {
                 version: sealed.version,
                 stamp: sealed.stamp,
@@ -322,15 +321,13 @@ fn random_id(dir: &Path) -> Result<[u8; 16]> {
 /// Publishes the last sealed version, whose pages are all stored.
 fn sealed_state(core: &Core) -> Result<Option<Arc<VersionState>>> {
     let Some(run) = core.runs.last() else { return Ok(None) };
-    let at = run.seal.versions.len().saturating_sub(1);
     let Some(version) = run.seal.versions.last() else { return Ok(None) };
     let mut spaces = Vec::new();
     let mut roots = Vec::new();
-    for (index, space) in run.seal.namespaces.iter().enumerate() {
+    for space in &run.seal.namespaces {
         let hash = OnceLock::new();
-        let root = sealed_roots(run, at, index).unwrap_or(space.root_node);
-        let _ = hash.set(root);
-        roots.push(root);
+        let _ = hash.set(space.root_node);
+        roots.push(space.root_node);
         let word = space.root_page.map(|locator| Reference::Stored(locator).word());
         spaces.push(SpaceState { root: word, hash: Arc::new(hash) });
     }
@@ -410,12 +407,19 @@ impl Inner {
     }
 
     pub(crate) fn at(inner: &Arc<Self>, version: u64) -> Result<Snapshot> {
+        let core = &inner.core;
         // A version is found in memory until it is sealed, and in the log from then on; it is never in neither.
-        if let Some(lease) = inner.core.versions.lease(version) {
+        if let Some(lease) = core.versions.lease(version) {
             return Ok(Snapshot::in_memory(inner.clone(), lease));
         }
-        if let Some((run, at)) = inner.core.runs.find(version) {
-            return Ok(Snapshot::sealed(inner.clone(), run, at));
+        while let Some(past) = core.runs.find(version) {
+            let stamp = past.stamp();
+            let full = Error::Internal("the table of leases is full");
+            let lease = core.versions.hold(version, stamp.word(), past).ok_or(full)?;
+            // Between the finding and the lease it may have been given up; from here on whoever would sees the lease.
+            if core.runs.find(version).is_some_and(|again| again.stamp() == stamp) {
+                return Ok(Snapshot::sealed(inner.clone(), lease));
+            }
         }
         Err(inner.not_kept(version))
     }

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64 as PlainU64,
     Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst},
@@ -71,7 +72,16 @@ pub struct LeaseInfo {
     pub age: Duration,
 }
 
-type Clock = Box<dyn Fn() -> Duration + Send + Sync>;
+impl LeaseInfo {
+    /// Adds others of the same stamp.
+    pub(crate) fn join(&mut self, other: Self) {
+        self.count += other.count;
+        self.age = self.age.max(other.age);
+    }
+}
+
+/// Tells the time since some fixed moment.
+pub(crate) type Clock = Arc<dyn Fn() -> Duration + Send + Sync>;
 
 /// The registry.
 pub(crate) struct Registry {
@@ -93,8 +103,8 @@ impl fmt::Debug for Registry {
 pub(crate) const LAST_STAMP: u64 = u64::MAX - 1;
 
 impl Registry {
-    pub(crate) fn new(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
-        Self { cells: Chunks::new(), len: AtomicU64::new(0), free: AtomicU64::new(0), clock: Box::new(clock) }
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { cells: Chunks::new(), len: AtomicU64::new(0), free: AtomicU64::new(0), clock }
     }
 
     fn now_nanos(&self) -> u64 {
@@ -186,8 +196,7 @@ impl Registry {
                 continue;
             }
             let row = rows.entry(stamp).or_insert(LeaseInfo { stamp, version, count: 0, age });
-            row.count += count;
-            row.age = row.age.max(age);
+            row.join(LeaseInfo { stamp, version, count, age });
         }
         rows.into_values().collect()
     }
@@ -203,7 +212,7 @@ mod tests {
     use super::*;
 
     fn registry() -> Registry {
-        Registry::new(|| Duration::ZERO)
+        Registry::new(Arc::new(|| Duration::ZERO))
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! - [`Slots`]: a `Copy` id names a block in memory, a locator that says where else it is, or both, and a companion
 //!   that is written once. Reading takes a [`pin`], two dependent loads, and no lock.
 //! - [`Versions`]: the committer publishes values under version numbers and stamps; readers take a [`Lease`], which keeps the value
-//!   readable and its stamp listed. Between taking and dropping a lease, readers touch no shared counter.
+//!   readable and its stamp listed. Between taking and dropping a lease, readers touch no shared counter. What is in no table may be leased
+//!   too ([`Versions::hold`]).
 //! - [`Lives`]: ids with their life from one stamp to another; says which of them no live stamp sees any more.
 //! - [`Guard`]: the epoch pin.
 //!

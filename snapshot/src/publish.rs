@@ -14,6 +14,7 @@
 //! `remove` has stored another one.
 #![expect(unsafe_code, reason = "entries are shared by raw pointers under epoch pins")]
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, RangeInclusive};
 use std::ptr;
@@ -23,7 +24,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::epoch::{Guard, pin};
-use crate::lease::{LAST_STAMP, LeaseInfo, Registry};
+use crate::lease::{Clock, LAST_STAMP, LeaseInfo, Registry};
 use crate::sync::{AtomicBool, AtomicPtr, Mutex, fence, lock};
 
 /// log2 of the versions in a chunk.
@@ -123,7 +124,8 @@ impl Drop for Ticket {
 }
 
 /// A lease on a published version: derefs to what was published, and keeps its stamp [alive](Versions::live_stamps)
-/// until it and all its clones are dropped, even when the version is forgotten or the table dropped meanwhile.
+/// until it and all its clones are dropped, even when the version is forgotten or the table dropped meanwhile. Or one on something that is
+/// in no table ([`Versions::hold`]).
 ///
 /// Cloning costs two atomic increments; dropping two decrements, and the last one of a forgotten version drops the value.
 pub struct Lease<T> {
@@ -192,6 +194,8 @@ pub struct Versions<T: Send + Sync + 'static> {
     oldest: AtomicPtr<Entry<T>>,
     writer: Mutex<()>,
     registry: Arc<Registry>,
+    /// Leases on what is in no table.
+    held: Arc<Registry>,
 }
 
 impl<T: Send + Sync + 'static> fmt::Debug for Versions<T> {
@@ -217,12 +221,14 @@ impl<T: Send + Sync + 'static> Versions<T> {
     /// An empty table. `clock` tells the time since some fixed moment; it serves the ages in [`leases`](Self::leases) alone.
     pub fn new(clock: impl Fn() -> Duration + Send + Sync + 'static) -> Self {
         let directory = Box::into_raw(Box::new(Directory { chunks: Vec::new() }));
+        let clock: Clock = Arc::new(clock);
         Self {
             directory: AtomicPtr::new(directory),
             latest: AtomicPtr::new(ptr::null_mut()),
             oldest: AtomicPtr::new(ptr::null_mut()),
             writer: Mutex::new(()),
-            registry: Arc::new(Registry::new(clock)),
+            registry: Arc::new(Registry::new(clock.clone())),
+            held: Arc::new(Registry::new(clock)),
         }
     }
 
@@ -289,6 +295,21 @@ impl<T: Send + Sync + 'static> Versions<T> {
         }
     }
 
+    /// A lease on something of the caller's own that stands for `version` and `stamp` and is in no table: `value` is what it derefs to. The
+    /// stamp is [kept](Self::kept_stamps) by it, but not [live](Self::live_stamps): it holds nothing back that only the table's values need.
+    ///
+    /// The caller found `value` somewhere, and from there it may have been taken before the lease was there. So the caller must *look again*:
+    /// who gives something up first takes it from where it is found and then asks for the kept stamps; who leases it first has the lease and then
+    /// looks whether it is still found. One of the two sees the other.
+    ///
+    /// Lock-free. None where 2^32 are held.
+    pub fn hold<U>(&self, version: u64, stamp: u64, value: U) -> Option<Lease<U>> {
+        let index = self.held.register(stamp, version)?;
+        let ticket = Ticket { registry: Arc::clone(&self.held), index };
+        let entry = Arc::new(Entry { version, stamp, gone: AtomicBool::new(false), value });
+        Some(Lease { held: Arc::new(Held { entry, ticket }) })
+    }
+
     /// Takes a version out of the table. Leases on it stay good. False where it is not published.
     ///
     /// When this has returned, and a later [`live_stamps`](Self::live_stamps) does not list the version's stamp, no
@@ -336,14 +357,27 @@ impl<T: Send + Sync + 'static> Versions<T> {
         entries.map(|entry| (entry.version, entry.stamp)).collect()
     }
 
-    /// The stamps that leases hold, sorted. A published version that nobody leases is not among them.
+    /// The stamps that leases on values of this table hold, sorted. A published version that nobody leases is not among them.
     pub fn live_stamps(&self) -> Vec<u64> {
         self.registry.stamps()
     }
 
-    /// A listing of the leases, by stamp. For people: under concurrent changes it may miss a lease just taken.
+    /// The stamps that leases of either kind hold, sorted: the live ones, and those of [`hold`](Self::hold).
+    pub fn kept_stamps(&self) -> Vec<u64> {
+        let mut stamps = self.registry.stamps();
+        stamps.extend(self.held.stamps());
+        stamps.sort_unstable();
+        stamps.dedup();
+        stamps
+    }
+
+    /// A listing of all leases, by stamp. For people: under concurrent changes it may miss a lease just taken.
     pub fn leases(&self) -> Vec<LeaseInfo> {
-        self.registry.list()
+        let mut rows: BTreeMap<u64, LeaseInfo> = BTreeMap::new();
+        for found in self.registry.list().into_iter().chain(self.held.list()) {
+            rows.entry(found.stamp).and_modify(|row| row.join(found)).or_insert(found);
+        }
+        rows.into_values().collect()
     }
 
     fn directory<'g>(&self, _guard: &'g Guard) -> &'g Directory<T> {

@@ -463,6 +463,37 @@ fn a_number_that_is_published_again_does_not_revive_its_former_bearer() {
     );
 }
 
+/// Something that is found in a list of the caller's, held, and looked for again; and taken out of the list meanwhile.
+struct Listed {
+    versions: Arc<Versions<()>>,
+    is_listed: AtomicBool,
+    ground: Arc<Ground>,
+}
+
+#[test]
+fn what_is_held_and_found_again_is_not_reclaimed() {
+    explore_both(
+        ALL,
+        || Listed { versions: versions(), is_listed: AtomicBool::new(true), ground: Ground::new(1) },
+        |listed| {
+            listed.is_listed.store(false, Release);
+            if !listed.versions.kept_stamps().contains(&10) {
+                listed.ground.reclaim();
+            }
+        },
+        |listed| {
+            if !listed.is_listed.load(Acquire) {
+                return;
+            }
+            let held = listed.versions.hold(0, 10, Arc::clone(&listed.ground)).unwrap();
+            if listed.is_listed.load(Acquire) {
+                held.stand();
+            }
+        },
+        |listed| assert!(listed.versions.kept_stamps().is_empty()),
+    );
+}
+
 #[test]
 fn leases_share_no_cell_of_the_registry() {
     explore(5, || {

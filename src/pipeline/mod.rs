@@ -12,14 +12,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use bristlecone_delta::Locator;
+use bristlecone_delta::{Locator, Stamp};
 use bristlecone_snapshot::{Lives, Lookup, SlotId, Versions, pin};
 use bristlecone_trie::{B256, Item, Page};
 
 use crate::graph::Graph;
-use crate::history::{Runs, sealed_roots};
 use crate::options::{Backpressure, Namespace, RootSchedule};
 use crate::reference::Reference;
+use crate::runs::{Past, Runs};
 use crate::state::{Latest, VersionState, store_root};
 use crate::{Error, Result};
 
@@ -75,7 +75,7 @@ pub(crate) struct Core {
     /// Those who share the work on a large batch; nobody where one thread is all there may be.
     pub(crate) pool: Option<rayon::ThreadPool>,
     /// Roots of sealed versions that were computed when asked for.
-    pub(crate) past_roots: Mutex<HashMap<u64, B256>>,
+    pub(crate) past_roots: Mutex<HashMap<Stamp, B256>>,
     /// Pages in memory that are stored too, the longest sealed first.
     pub(crate) evictable: Mutex<VecDeque<SlotId>>,
     failure: OnceLock<Arc<Error>>,
@@ -285,27 +285,24 @@ impl Core {
         }
     }
 
-    /// The store's root at the version in place `at` of run `run`: as it was sealed, or computed from the log.
-    pub(crate) fn sealed_root(&self, run: usize, at: usize) -> Result<B256> {
-        let missing = Error::Internal("a run that is not there");
-        let this = self.runs.get(run).ok_or(missing.clone())?;
-        let sealed = this.seal.versions.get(at).ok_or(missing)?;
-        if let Some(root) = sealed.root {
+    /// The store's root at a sealed version: as it was sealed, or computed from the log.
+    pub(crate) fn sealed_root(&self, past: &Past) -> Result<B256> {
+        if let Some(root) = past.sealed().and_then(|sealed| sealed.root) {
             return Ok(root);
         }
-        if let Some(root) = lock(&self.past_roots).get(&sealed.version) {
+        if let Some(root) = lock(&self.past_roots).get(&past.stamp()) {
             return Ok(*root);
         }
         let users = self.user_namespaces();
         let mut roots = Vec::with_capacity(users.len());
         for (space, namespace) in users.iter().enumerate() {
-            roots.push(match sealed_roots(this, at, space) {
+            roots.push(match past.root(space) {
                 Some(root) => root,
-                None => self.runs.overlay(&self.graph, namespace, (run, space), sealed.stamp)?.hash()?,
+                None => past.overlay(&self.graph, namespace, space)?.hash()?,
             });
         }
         let root = store_root(users, &roots);
-        lock(&self.past_roots).insert(sealed.version, root);
+        lock(&self.past_roots).insert(past.stamp(), root);
         Ok(root)
     }
 

@@ -156,7 +156,7 @@ impl Hasher<'_> {
     /// The same for a version that nobody need have kept in memory: where it was sealed meanwhile, its root comes from the log.
     fn settle_wanted(&mut self, state: &VersionState, lease: Option<&Lease<Arc<VersionState>>>) {
         match self.core.runs.find(state.version) {
-            Some((run, at)) if lease.is_none() => state.root.set(self.core.sealed_root(run, at)),
+            Some(past) if lease.is_none() => state.root.set(self.core.sealed_root(&past)),
             _ => self.settle(state),
         }
     }

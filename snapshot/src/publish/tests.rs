@@ -108,6 +108,26 @@ fn leases_are_listed_with_count_and_age_of_the_oldest() {
     assert!(versions.leases().is_empty());
 }
 
+#[test]
+fn what_is_held_is_kept_and_listed_and_holds_nothing_of_the_table_back() {
+    let versions = versions();
+    versions.publish(7, 70, "published").unwrap();
+    let published = versions.lease(7).unwrap();
+    let held: Lease<u64> = versions.hold(3, 30, 99).unwrap();
+    let both = versions.hold(7, 70, ()).unwrap();
+    assert_eq!((*held, held.version(), held.stamp(), held.is_forgotten()), (99, 3, 30, false));
+    assert_eq!((versions.live_stamps(), versions.kept_stamps()), (vec![70], vec![30, 70]));
+    let counts = |versions: &Versions<_>| -> Vec<(u64, u64)> {
+        versions.leases().iter().map(|row| (row.stamp, row.count)).collect()
+    };
+    assert_eq!(counts(&versions), [(30, 1), (70, 2)]);
+    let clone = held.clone();
+    drop((held, published));
+    assert_eq!((versions.live_stamps(), versions.kept_stamps()), (vec![], vec![30, 70]));
+    drop((clone, both));
+    assert!(versions.kept_stamps().is_empty() && versions.leases().is_empty());
+}
+
 /// Counts how many of it are alive.
 struct Counted(Arc<AtomicUsize>);
 

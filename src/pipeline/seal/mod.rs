@@ -21,7 +21,7 @@ use super::{Core, add, lock};
 use crate::batch::Prepared;
 use crate::catalog::Catalog;
 use crate::event::Asked;
-use crate::history::Run;
+use crate::runs::Run;
 use crate::state::VersionState;
 use crate::{Error, Result};
 
@@ -68,7 +68,7 @@ pub(crate) fn run(
                 if let Ok(sealed) = &outcome {
                     let _ = log.send(LogMessage::Release(*sealed));
                     if let Some(last) = core.runs.last() {
-                        catalog.add(last);
+                        catalog.add(&last);
                     }
                 }
                 for state in &run {
@@ -138,7 +138,7 @@ fn seal(
     }
     drop(guard);
     lock(&core.evictable).extend(written.into_iter().map(|(id, _)| id));
-    core.runs.push(Run::new(sealed.locator(), seal)?);
+    core.runs.put(&Arc::new(Run::new(sealed.locator(), seal)?));
     core.latest_sealed.set(last.version);
     add(&core.counters.seals, 1);
     metrics::histogram!("bristlecone_seal_seconds").record(started.elapsed().as_secs_f64());
