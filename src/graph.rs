@@ -162,8 +162,9 @@ impl Graph {
 
     /// The same from a stored page on, below which all pages are stored.
     pub(crate) fn find_stored(&self, mut page: Locator, key: &[u8]) -> Result<Option<Found>> {
+        let view = self.segments.view();
         loop {
-            page = match self.segments.find(page, key)? {
+            page = match view.find(page, key)? {
                 StoredFound::Absent => return Ok(None),
                 StoredFound::Child { locator, .. } => locator,
                 StoredFound::Leaf { stamp, value } => {
@@ -312,6 +313,8 @@ pub(crate) struct Touched {
     /// Slots of the version before whose pages had been evicted and are in memory again.
     pub(crate) filled: Vec<SlotId>,
     pub(crate) superseded: Vec<Superseded>,
+    /// Superseded pages that the version before has by their records alone.
+    pub(crate) superseded_records: Vec<Locator>,
     pub(crate) dropped: Vec<u64>,
     /// The table of slots did not take every page.
     full: bool,
@@ -412,12 +415,16 @@ impl Arena for Committing<'_> {
     }
 
     fn superseded(&self, word: u64) {
-        // Looked at now, while it is at hand: it was read to be replaced.
-        if let Some(Reference::Slot(id)) = Reference::from_word(word)
-            && let Some(page) = self.block(id)
-        {
-            let (born, bytes) = (page.stamp(), page.bytes().len() as u32);
-            self.touched.borrow_mut().superseded.push(Superseded { id, born, bytes });
+        match Reference::from_word(word) {
+            // Looked at now, while it is at hand: it was read to be replaced.
+            Some(Reference::Slot(id)) => {
+                // It may have been evicted this moment. Then its birth is not known, and any older lease holds its slot.
+                let page = self.block(id);
+                let (born, bytes) = page.map_or((0, 0), |page| (page.stamp(), page.bytes().len() as u32));
+                self.touched.borrow_mut().superseded.push(Superseded { id, born, bytes });
+            }
+            Some(Reference::Stored(locator)) => self.touched.borrow_mut().superseded_records.push(locator),
+            _ => {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reading a sealed version, at the end of its run or inside it.
 
-use bristlecone_delta::{Locator, Segments, Stamp};
+use bristlecone_delta::{Locator, SegmentView, Stamp};
 use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::{B256, Body, Change, Op, Shape};
 
@@ -28,7 +28,7 @@ impl Past {
             return Ok(at_end);
         }
         if let Some(table) = self.run.table(space)
-            && let Some(answer) = in_table(&graph.segments, table, shape, self.stamp(), key)?
+            && let Some(answer) = in_table(&graph.segments.view(), table, shape, self.stamp(), key)?
         {
             return Ok(answer);
         }
@@ -85,7 +85,7 @@ pub(crate) fn last_removal(
 ) -> Result<Option<Stamp>> {
     for run in runs.back_from(version) {
         if let Some(table) = run.table(space)
-            && let Some(removed) = removal_in_table(&graph.segments, table, shape, stamp, key)?
+            && let Some(removed) = removal_in_table(&graph.segments.view(), table, shape, stamp, key)?
         {
             return Ok(Some(removed));
         }
@@ -95,7 +95,7 @@ pub(crate) fn last_removal(
 
 /// What the run table says of `key` at `stamp`: `None` if nothing.
 fn in_table(
-    segments: &Segments,
+    segments: &SegmentView<'_>,
     table: Locator,
     shape: Shape,
     stamp: Stamp,
@@ -124,7 +124,7 @@ fn in_table(
 
 /// A wipe says nothing of the body: what does the table say of it before?
 fn body_before(
-    segments: &Segments,
+    segments: &SegmentView<'_>,
     table: Locator,
     key: &[u8],
     stamp: Stamp,
@@ -145,7 +145,12 @@ fn body_before(
 }
 
 /// The newest wipe or removal of `account` up to `stamp`.
-fn last_wipe(segments: &Segments, table: Locator, account: &[u8], stamp: Stamp) -> Result<Option<Stamp>> {
+fn last_wipe(
+    segments: &SegmentView<'_>,
+    table: Locator,
+    account: &[u8],
+    stamp: Stamp,
+) -> Result<Option<Stamp>> {
     newest_where(
         segments,
         table,
@@ -157,7 +162,7 @@ fn last_wipe(segments: &Segments, table: Locator, account: &[u8], stamp: Stamp) 
 
 /// The newest removal of `key`, or of all that it lies among, up to `stamp`.
 fn removal_in_table(
-    segments: &Segments,
+    segments: &SegmentView<'_>,
     table: Locator,
     shape: Shape,
     stamp: Stamp,
@@ -177,7 +182,7 @@ fn removal_in_table(
 
 /// The newest operation on `key` up to `stamp` that is as `wanted`.
 fn newest_where(
-    segments: &Segments,
+    segments: &SegmentView<'_>,
     table: Locator,
     key: &[u8],
     stamp: Stamp,
@@ -256,7 +261,8 @@ fn operations(
 ) -> Result<Vec<(Stamp, Vec<OwnedOp>)>> {
     let mut ops: Vec<(Stamp, OwnedOp)> = Vec::new();
     if let Some(table) = run.table(space) {
-        for op in graph.segments.table(table)?.iter_from(0) {
+        let view = graph.segments.view();
+        for op in view.table(table)?.iter_from(0) {
             let op = op?;
             if op.stamp <= stamp {
                 ops.push((op.stamp, OwnedOp::of(op.key, &op.change)));

@@ -283,6 +283,7 @@ mod tests {
             versions: versions.map(version).collect(),
             namespaces: Vec::new(),
             log_position: Default::default(),
+            ..Seal::default()
         };
         Arc::new(Run::new(Locator::new(1, number).unwrap(), seal).unwrap())
     }

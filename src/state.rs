@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use bristlecone_delta::{LogPosition, Stamp};
+use bristlecone_delta::{Locator, LogPosition, Stamp};
+use bristlecone_snapshot::SlotId;
 use bristlecone_trie::B256;
 
 use crate::batch::Prepared;
@@ -19,16 +20,28 @@ pub(crate) struct SpaceState {
     pub(crate) hash: Arc<OnceLock<B256>>,
 }
 
-/// The operations of a commit, by namespace. They go once they are sealed, however long somebody holds the version.
+/// What of a commit goes once it is sealed, however long somebody holds the version.
 #[derive(Debug, Default)]
-pub(crate) struct Operations(Mutex<Arc<Vec<(u16, Prepared)>>>);
+pub(crate) struct UntilSealed<T>(Mutex<Arc<T>>);
 
-impl Operations {
-    pub(crate) fn new(batch: Vec<(u16, Prepared)>) -> Self {
-        Self(Mutex::new(Arc::new(batch)))
+/// The operations of a commit, by namespace.
+pub(crate) type Operations = UntilSealed<Vec<(u16, Prepared)>>;
+
+/// Pages that have no place in a version and had one in its parent, by their slots or their records, and the roots of trees that it
+/// dropped whole.
+#[derive(Debug, Default)]
+pub(crate) struct Replaced {
+    pub(crate) pages: Vec<SlotId>,
+    pub(crate) records: Vec<Locator>,
+    pub(crate) trees: Vec<u64>,
+}
+
+impl<T: Default> UntilSealed<T> {
+    pub(crate) fn new(what: T) -> Self {
+        Self(Mutex::new(Arc::new(what)))
     }
 
-    pub(crate) fn get(&self) -> Arc<Vec<(u16, Prepared)>> {
+    pub(crate) fn get(&self) -> Arc<T> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -46,6 +59,8 @@ pub(crate) struct VersionState {
     pub(crate) spaces: Vec<SpaceState>,
     /// The operations that made it, until they are sealed.
     pub(crate) batch: Operations,
+    /// What it took the place of.
+    pub(crate) replaced: UntilSealed<Replaced>,
     /// Keys that it changed.
     pub(crate) changed: u64,
     pub(crate) durable: Arc<Event<()>>,
@@ -67,7 +82,10 @@ impl VersionState {
     }
 
     pub(crate) fn batch_bytes(&self) -> usize {
-        self.batch.get().iter().map(|(_, prepared)| prepared.size()).sum()
+        let replaced = self.replaced.get();
+        let Replaced { pages, records, trees } = &*replaced;
+        let listed = (pages.capacity() + records.capacity() + trees.capacity()) * size_of::<u64>();
+        self.batch.get().iter().map(|(_, prepared)| prepared.size()).sum::<usize>() + listed
     }
 }
 

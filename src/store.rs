@@ -20,7 +20,7 @@ use crate::pipeline::log::LogMessage;
 use crate::pipeline::root::RootMessage;
 use crate::pipeline::{Core, lock, log, root, seal};
 use crate::reference::Reference;
-use crate::state::{Operations, SpaceState, VersionState, store_root};
+use crate::state::{Operations, SpaceState, UntilSealed, VersionState, store_root};
 use crate::{Batch, Commit, Error, Options, Result, Snapshot};
 
 /// What is known of a version.
@@ -342,6 +342,7 @@ fn sealed_state(core: &Core) -> Result<Option<Arc<VersionState>>> {
         parent: version.parent,
         spaces,
         batch: Operations::default(),
+        replaced: UntilSealed::default(),
         changed: 0,
         durable: Arc::new(Event::done(())),
         root: Arc::new(Event::done(root)),

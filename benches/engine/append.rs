@@ -98,6 +98,7 @@ impl Writer {
             versions: vec![version],
             namespaces: Vec::new(),
             log_position: log.position(),
+            ..Seal::default()
         };
         let group = writer.begin(*opening).expect("a group");
         let sealed = group.finish(&seal).expect("it is sealed");

@@ -21,6 +21,12 @@ pub(crate) enum Domain {
     LogHead = 7,
     /// A record of the batch log.
     LogRecord = 8,
+    /// The header of a compacted segment.
+    Compacted = 9,
+    /// The index of a compacted segment.
+    Index = 10,
+    /// The file of what is dead.
+    DeadFile = 11,
 }
 
 /// Computes the checksums of one store.

@@ -113,6 +113,49 @@ pub const TABLE_ENTRY_FIELDS: [(&str, usize); 2] = [("end", 4), ("checksum", CHE
 /// Bytes of it.
 pub const TABLE_ENTRY_BYTES: usize = total(&TABLE_ENTRY_FIELDS);
 
+/// First bytes of the file of a compacted segment.
+pub const COMPACTED_MAGIC: [u8; 8] = *b"BRCLCMP\0";
+/// The header of a compacted segment.
+pub const COMPACTED_HEADER_FIELDS: [(&str, usize); 18] = [
+    ("magic", 8),
+    ("format version", 4),
+    ("segment number", 4),
+    ("store id", STORE_ID_BYTES),
+    ("opening", 4),
+    ("predecessor segment", 4),
+    ("predecessor end", 8),
+    ("predecessor checksum", 8),
+    ("end", 8),
+    ("end checksum", 8),
+    ("generation", 4),
+    ("records", 4),
+    ("numbers", 4),
+    ("zero", 4),
+    ("length of the records", 8),
+    ("table checksum", CHECKSUM_BYTES),
+    ("index checksum", CHECKSUM_BYTES),
+    ("checksum", CHECKSUM_BYTES),
+];
+/// Bytes of it.
+pub const COMPACTED_HEADER_BYTES: usize = total(&COMPACTED_HEADER_FIELDS);
+/// Numbers of records that one block of the index is of.
+pub const INDEX_BITS: u32 = u64::BITS;
+/// One block of the index of a compacted segment.
+pub const INDEX_BLOCK_FIELDS: [(&str, usize); 2] = [("records below", 4), ("bits", 8)];
+/// Bytes of it.
+pub const INDEX_BLOCK_BYTES: usize = total(&INDEX_BLOCK_FIELDS);
+
+/// First bytes of the file of what is dead.
+pub const DEAD_FILE_MAGIC: [u8; 8] = *b"BRCLDEAD";
+/// The file of what is dead before its lists; a checksum ends it.
+pub const DEAD_FILE_FIELDS: [(&str, usize); 4] =
+    [("magic", 8), ("format version", 4), ("store id", STORE_ID_BYTES), ("length of the rest", 8)];
+/// Bytes of it.
+pub const DEAD_FILE_HEAD_BYTES: usize = total(&DEAD_FILE_FIELDS);
+
+const _: () = assert!(COMPACTED_HEADER_BYTES == 120 && (COMPACTED_HEADER_BYTES as u64) <= FIRST_GROUP);
+const _: () = assert!(COMPACTED_HEADER_BYTES >= SEGMENT_HEADER_BYTES);
+const _: () = assert!(INDEX_BLOCK_BYTES == 12);
 const _: () = assert!(IDENTITY_HEAD_BYTES == 32);
 const _: () = assert!(SEGMENT_HEADER_BYTES == 64 && (SEGMENT_HEADER_BYTES as u64) <= FIRST_GROUP);
 const _: () = assert!(GROUP_HEADER_BYTES == 64 && (GROUP_HEADER_BYTES as u64) <= GROUP_ALIGN);
@@ -129,6 +172,8 @@ pub mod record_kind {
     pub const TABLE: u8 = 3;
     /// The end of a run.
     pub const SEAL: u8 = 4;
+    /// What died in a run.
+    pub const DEAD: u8 = 5;
 }
 
 /// A run table before its ends.

@@ -7,6 +7,7 @@ pub mod change;
 mod check;
 mod checksum;
 mod codec;
+pub mod dead;
 pub mod error;
 pub mod format;
 pub mod identity;
@@ -20,6 +21,7 @@ pub mod table;
 pub mod vfs;
 
 pub use change::{decode_ops, encode_ops};
+pub use dead::{Dead, GraveStats, Graves, SavedGraves};
 pub use error::{Error, Result};
 pub use identity::{Create, Identity};
 pub use ids::{Locator, Stamp};
@@ -27,5 +29,7 @@ pub use log::{Log, LogPosition};
 pub use page::{Chain, ChildEntry, Found, Loaded};
 pub use recover::{LoggedBatch, Opened, Options, open};
 pub use seal::{Seal, Sealed, SealedNamespace, SealedVersion};
-pub use segment::{GroupWriter, SegmentEnd, SegmentStats, SegmentWriter, Segments};
+pub use segment::{
+    Compaction, Compactor, GroupWriter, SegmentEnd, SegmentStats, SegmentView, SegmentWriter, Segments,
+};
 pub use table::{Table, TableOp};

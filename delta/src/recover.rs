@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bristlecone_trie::B256;
 
 use crate::checksum::Checker;
+use crate::dead::SavedGraves;
 use crate::error::At;
 use crate::format::{FIRST_LOG_RECORD, MAX_OPENING};
 use crate::identity::{self, Create, Identity};
@@ -18,7 +19,7 @@ use crate::log::{
     Chain, FoundLogs, Log, LogContext, LogHeader, LogPosition, Record, drop_surplus, log_path, new_file,
     put_record, set_free,
 };
-use crate::segment::{Scan, SegmentWriter, WriterState, scan};
+use crate::segment::{Compactor, Scan, SegmentWriter, WriterState, scan};
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 use crate::{Error, Locator, Result, Seal, Sealed, SegmentEnd, Segments, Stamp};
 
@@ -69,6 +70,10 @@ pub struct Opened {
     pub segments: Arc<Segments>,
     /// For writing seals; `None` with `read_only`.
     pub writer: Option<SegmentWriter>,
+    /// For writing segments anew without what is dead; `None` with `read_only`.
+    pub compactor: Option<Compactor>,
+    /// What was known to be dead.
+    pub graves: SavedGraves,
     /// For logging commits; `None` with `read_only`.
     pub log: Option<Log>,
     /// The last seal, and where it is.
@@ -142,6 +147,8 @@ pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> 
         opening: last_opening,
         segments: Arc::clone(&segments),
         writer: None,
+        compactor: None,
+        graves: SavedGraves::read(&*vfs, dir, &context.id, &checker)?,
         log: None,
         last_seal,
         tail: tail.batches,
@@ -161,6 +168,12 @@ pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> 
     };
     drop(logs); // The log's bytes are mapped by it, and will now be written to.
     opened.log = Some(log.open(context)?);
+    opened.compactor = Some(Compactor {
+        segments: Arc::clone(&segments),
+        vfs: Arc::clone(&vfs),
+        dir: segments_dir.clone(),
+        id: opened.identity.id,
+    });
     let state = WriterState {
         vfs,
         dir: segments_dir,

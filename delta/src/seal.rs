@@ -1,12 +1,12 @@
 //! The seal: what makes a run of versions part of the durable trie.
 //!
 //! ```text
-//! kind u8 = 4 | previous | opening varint | log position 4 × u64
+//! kind u8 = 4 | previous | opening varint | log position 4 × u64 | what died
 //! versions varint | version…      namespaces varint | namespace…
 //! version    number varint | stamp varint | parent varint (0: none) | root | roots varint | root…
 //! namespace  root page | root hash 32 bytes | table
 //! root       0 u8, or 1 u8 and 32 bytes
-//! previous, root page, table: a locator as segment varint (0: none) and record varint
+//! previous, what died, root page, table: a locator as segment varint (0: none) and record varint
 //! ```
 
 use bristlecone_trie::B256;
@@ -16,7 +16,7 @@ use crate::format::{MAX_OPENING, MAX_SEGMENT, record_kind};
 use crate::{Error, GroupWriter, Locator, LogPosition, Result, SegmentEnd, Segments, Stamp};
 
 /// A sealed run of versions. The last record of its group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Seal {
     /// The seal before this one.
     pub previous: Option<Locator>,
@@ -24,6 +24,8 @@ pub struct Seal {
     pub opening: u32,
     /// The versions of the run, oldest first.
     pub versions: Vec<SealedVersion>,
+    /// The list of what died in the run, if anything did.
+    pub dead: Option<Locator>,
     /// Where each namespace stands at the end of the run.
     pub namespaces: Vec<SealedNamespace>,
     /// Up to where the batch log is covered by this seal and those before it.
@@ -81,14 +83,14 @@ impl Sealed {
     }
 }
 
-fn put_place(place: Option<Locator>, out: &mut Vec<u8>) {
+pub(crate) fn put_place(place: Option<Locator>, out: &mut Vec<u8>) {
     put_varint(place.map_or(0, |place| u64::from(place.segment())), out);
     if let Some(place) = place {
         put_varint(u64::from(place.record()), out);
     }
 }
 
-fn read_place(reader: &mut Reader<'_>) -> Result<Option<Locator>, Bad> {
+pub(crate) fn read_place(reader: &mut Reader<'_>) -> Result<Option<Locator>, Bad> {
     let segment = reader.size(MAX_SEGMENT as usize)? as u32;
     if segment == 0 {
         return Ok(None);
@@ -131,6 +133,7 @@ impl Seal {
         put_place(self.previous, &mut out);
         put_varint(u64::from(self.opening), &mut out);
         put_position(&self.log_position, &mut out);
+        put_place(self.dead, &mut out);
         put_varint(self.versions.len() as u64, &mut out);
         for version in &self.versions {
             put_varint(version.version, &mut out);
@@ -157,6 +160,7 @@ impl Seal {
         let previous = read_place(&mut reader)?;
         let opening = reader.size(MAX_OPENING as usize)? as u32;
         let log_position = read_position(&mut reader)?;
+        let dead = read_place(&mut reader)?;
         let mut versions = Vec::new();
         for _ in 0..reader.count(5)? {
             let version = reader.varint()?;
@@ -176,7 +180,7 @@ impl Seal {
             namespaces.push(SealedNamespace { root_page, root_node, table: read_place(&mut reader)? });
         }
         reader.end()?;
-        Ok(Self { previous, opening, versions, namespaces, log_position })
+        Ok(Self { previous, opening, versions, dead, namespaces, log_position })
     }
 }
 
@@ -186,10 +190,11 @@ impl Segments {
     /// # Errors
     /// `Corrupt`, `NoRecord`.
     pub fn seal(&self, seal: Locator) -> Result<Seal> {
-        let decoded = Seal::decode(self.record(seal)?).map_err(|bad| self.bad_record(seal, bad))?;
+        let view = self.view();
+        let decoded = Seal::decode(view.record(seal)?).map_err(|bad| view.bad_record(seal, bad))?;
         // Seals go backwards, so that a walk over them ends.
         if decoded.previous.is_some_and(|previous| previous >= seal) {
-            return Err(self.bad_record(seal, Bad::new("a seal names a later one as the one before it")));
+            return Err(view.bad_record(seal, Bad::new("a seal names a later one as the one before it")));
         }
         Ok(decoded)
     }
@@ -225,6 +230,7 @@ pub(crate) mod tests {
         Seal {
             previous: Locator::new(1, 300),
             opening: 2,
+            dead: Locator::new(1, 6),
             versions: vec![version(0, None), version(1, Some(B256::repeat_byte(9)))],
             namespaces: vec![
                 SealedNamespace {
@@ -245,7 +251,7 @@ pub(crate) mod tests {
         for word in 1..5u64 {
             golden.extend_from_slice(&word.to_le_bytes());
         }
-        golden.extend_from_slice(b"\x02\x00\x81\x80\x80\x80\x80\x20\x00\x00\x02\x00\x00");
+        golden.extend_from_slice(b"\x01\x06\x02\x00\x81\x80\x80\x80\x80\x20\x00\x00\x02\x00\x00");
         golden.extend_from_slice(b"\x01\x82\x80\x80\x80\x80\x20\x81\x80\x80\x80\x80\x20\x01");
         golden.extend_from_slice(&[9; 32]);
         golden.extend_from_slice(b"\x02\x01");

@@ -13,7 +13,8 @@ use bristlecone_trie::Change;
 use crate::change::{put_change, put_key, read_change, read_key};
 use crate::codec::{Bad, Reader, at_most, put_varint};
 use crate::format::{MAX_RECORD_BYTES, TABLE_HEAD_BYTES, record_kind};
-use crate::{Error, GroupWriter, Locator, Result, Segments, Stamp};
+use crate::segment::SegmentView;
+use crate::{Error, GroupWriter, Locator, Result, Stamp};
 
 /// One operation of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl GroupWriter<'_> {
 /// A run table, read in place.
 #[derive(Clone, Copy)]
 pub struct Table<'a> {
-    segments: &'a Segments,
+    segments: &'a SegmentView<'a>,
     locator: Locator,
     view: View<'a>,
 }
@@ -197,7 +198,7 @@ impl std::fmt::Debug for Table<'_> {
     }
 }
 
-impl Segments {
+impl SegmentView<'_> {
     /// The run table at `table`, ready to search or to walk.
     ///
     /// # Errors

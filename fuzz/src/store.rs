@@ -98,7 +98,7 @@ fn forged(mut records: Vec<Vec<u8>>) -> Opened {
     for word in [position.file, position.offset, position.sequence, position.checksum] {
         seal.extend_from_slice(&word.to_le_bytes());
     }
-    seal.extend_from_slice(&[0, 0]);
+    seal.extend_from_slice(&[0, 0, 0]);
     records.retain(|record| !record.is_empty());
     records.push(seal);
     let sim = SimVfs::new(0);
@@ -130,17 +130,18 @@ pub fn record_codec(data: &[u8]) {
     }
     let mut bytes = Bytes(data);
     let opened = forged(records(&mut bytes));
+    let view = opened.segments.view();
     for record in 0..8 {
         let Some(locator) = Locator::new(1, record) else { continue };
         let _ = opened.segments.seal(locator);
-        let Ok(table) = opened.segments.table(locator) else { continue };
+        let Ok(table) = view.table(locator) else { continue };
         let ops: Vec<_> = table.iter_from(0).take(64).map_while(Result::ok).collect();
         let whole = ops.len() == table.len() && ops.is_sorted_by(|a, b| (a.key, a.stamp) < (b.key, b.stamp));
         for op in &ops {
-            let found = opened.segments.find_in_table(locator, op.key, op.stamp);
+            let found = view.find_in_table(locator, op.key, op.stamp);
             assert!(!whole || found.as_ref().is_ok_and(|found| found.as_ref() == Some(op)));
         }
-        let _ = opened.segments.find_in_table(locator, b"", Stamp::from_word(u64::MAX));
+        let _ = view.find_in_table(locator, b"", Stamp::from_word(u64::MAX));
     }
     let _ = opened.segments.verify_all();
 }
@@ -154,7 +155,7 @@ pub fn page_codec(data: &[u8]) {
             let Some(locator) = Locator::new(1, record) else { continue };
             let loaded = opened.segments.load(locator);
             for key in [&[][..], &[0], &[0x10, 0x20], &[0x11; 32], &[0x11; 64], &[0xff; 66]] {
-                let _ = opened.segments.find(locator, key);
+                let _ = opened.segments.view().find(locator, key);
             }
             let Ok(loaded) = loaded else { continue };
             let page = Page::new(&loaded.bytes);
@@ -192,12 +193,13 @@ fn states(bytes: &mut Bytes<'_>) {
         let mut group = opened.writer.as_mut().expect("a writer").begin(opened.opening).expect("a group");
         let locator = group.put_page(previous, Page::new(&page), &[]).expect("a page").newest();
         let opening = opened.opening;
-        let seal = Seal { previous: None, opening, versions: vec![], namespaces: vec![], log_position };
+        let seal = Seal { previous: None, opening, versions: vec![], namespaces: vec![], log_position, ..Seal::default() };
         group.finish(&seal).expect("finished");
         assert_eq!(opened.segments.load(locator).expect("loaded").bytes, page);
         for key in [&b""[..], &[0], &[0x11], &[0x73, 0x73]].into_iter().chain(model.keys().map(Vec::as_slice))
         {
-            let found = opened.segments.find(locator, key).expect("found or not");
+            let view = opened.segments.view();
+            let found = view.find(locator, key).expect("found or not");
             let expected = model.get(key).map(|(stamp, value)| bristlecone_delta::Found::Leaf {
                 stamp: Stamp::from_word(*stamp),
                 value,
@@ -254,7 +256,7 @@ static SEALED: LazyLock<[SimVfs; 2]> = LazyLock::new(|| {
                 let table = Some(group.put_table(&table).expect("a table"));
                 let versions = (version - 1..=version).map(sealed).collect();
                 let namespaces = vec![SealedNamespace { root_page: root, root_node: B256::ZERO, table }];
-                let record = Seal { previous: seal, opening, versions, namespaces, log_position };
+                let record = Seal { previous: seal, opening, versions, namespaces, log_position, ..Seal::default() };
                 let done = group.finish(&record).expect("finished");
                 opened.log.as_mut().expect("a log").release(&done).expect("released");
                 seal = Some(done.locator());
@@ -362,8 +364,8 @@ pub fn batch_log(data: &[u8]) {
 pub(crate) fn seeds(target: &str) -> Option<Vec<Vec<u8>>> {
     let sealed = open_in(&SEALED[0].crash_image(CrashPolicy::KeepAll, 0), true).expect("a store");
     let all = (1..8).flat_map(|segment| (0..16).filter_map(move |record| Locator::new(segment, record)));
-    let real: Vec<Vec<u8>> =
-        all.filter_map(|at| sealed.segments.record(at).ok().map(<[u8]>::to_vec)).collect();
+    let view = sealed.segments.view();
+    let real: Vec<Vec<u8>> = all.filter_map(|at| view.record(at).ok().map(<[u8]>::to_vec)).collect();
     let framed = |records: &[Vec<u8>]| -> Vec<u8> {
         let each =
             records.iter().flat_map(|record| [&(record.len() as u16).to_le_bytes()[..], record].concat());

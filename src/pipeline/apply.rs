@@ -14,7 +14,7 @@ use crate::batch::Prepared;
 use crate::event::Event;
 use crate::graph::{Committing, Touched};
 use crate::options::Namespace;
-use crate::state::{Operations, SpaceState, VersionState};
+use crate::state::{Operations, Replaced, SpaceState, UntilSealed, VersionState};
 use crate::{Error, Result};
 
 /// What identifies a commit.
@@ -59,12 +59,21 @@ pub(crate) fn apply(
         applied.into_iter().for_each(|touched| touched.undo(&core.graph));
         return Err(error);
     }
+    let of = |touched: &Touched| touched.superseded.len();
+    let mut replaced =
+        Replaced { pages: Vec::with_capacity(applied.iter().map(of).sum()), ..Replaced::default() };
+    for touched in &applied {
+        replaced.pages.extend(touched.superseded.iter().map(|page| page.id));
+        replaced.records.extend(&touched.superseded_records);
+        replaced.trees.extend(&touched.dropped);
+    }
     let state = Arc::new(VersionState {
         version: identity.version,
         stamp: identity.stamp,
         parent: latest.map(|latest| latest.stamp),
         spaces,
         batch: Operations::new(batch),
+        replaced: UntilSealed::new(replaced),
         changed,
         durable: Arc::new(Event::new()),
         root: Arc::new(Event::new()),

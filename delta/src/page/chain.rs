@@ -43,6 +43,11 @@ impl Chain {
         self.newest
     }
 
+    /// Whether the records up to `newest`, which was the page's newest one, are still a part of it: it was not written whole since.
+    pub fn goes_on_from(&self, newest: Locator) -> bool {
+        self.newest == newest || self.base <= newest
+    }
+
     /// Nibbles of the page's stem.
     pub fn depth(&self) -> usize {
         usize::from(self.depth)
@@ -137,9 +142,8 @@ impl GroupWriter<'_> {
 
     /// Whether reading the records leads to the same changes. Damage is for readers to find.
     fn agrees(&self, chain: &Chain, page: Page<'_>, children: &[ChildEntry], changes: &Changes<'_>) -> bool {
-        let (Ok(state), Ok(entries)) =
-            (self.writer().segments().state(chain.newest), entries(page, children))
-        else {
+        let view = self.writer().segments().view();
+        let (Ok(state), Ok(entries)) = (view.state(chain.newest), entries(page, children)) else {
             return true;
         };
         let read = diff(&state, &entries);

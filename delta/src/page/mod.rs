@@ -12,6 +12,8 @@ mod write;
 
 use bristlecone_trie::NodeRef;
 pub use chain::Chain;
+pub(crate) use entry::Stored;
+pub(crate) use read::{Record, Slot};
 
 use crate::{Locator, Stamp};
 

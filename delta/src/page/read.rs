@@ -8,10 +8,11 @@ use super::entry::{Place, Stored};
 use super::{Found, Loaded};
 use crate::codec::Bad;
 use crate::format::record_kind;
+use crate::segment::SegmentView;
 use crate::{Locator, Result, Segments, Stamp};
 
 /// A record of a page.
-enum Record<'a> {
+pub(crate) enum Record<'a> {
     Base(Base<'a>),
     Delta(Delta<'a>),
 }
@@ -37,6 +38,16 @@ pub(crate) struct State<'a> {
 }
 
 impl Segments {
+    /// See [`SegmentView::load`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(&self, page: Locator) -> Result<Loaded> {
+        self.view().load(page)
+    }
+}
+
+impl SegmentView<'_> {
     /// Looks `key` (whole, from the root of the trie on; it must lie under the page's stem) up in the page whose newest
     /// record is `page`. Works on the mapped bytes: nothing is rebuilt or allocated.
     ///
@@ -94,7 +105,7 @@ impl Segments {
     }
 
     #[inline]
-    fn page_record(&self, at: Locator) -> Result<Record<'_>> {
+    pub(crate) fn page_record(&self, at: Locator) -> Result<Record<'_>> {
         let record = self.record(at)?;
         let parsed = match record.first() {
             Some(&record_kind::BASE) => Base::parse(record, at.segment()).map(Record::Base),

@@ -48,7 +48,8 @@ impl GroupWriter<'_> {
         entries: &[(Place<'_>, Stored<'_>)],
     ) -> Result<Option<Chain>> {
         let segments = self.writer().segments().clone();
-        let state = segments.state(previous)?;
+        let view = segments.view();
+        let state = view.state(previous)?;
         if state.depth != depth {
             return Ok(None);
         }

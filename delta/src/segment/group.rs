@@ -59,6 +59,11 @@ impl Group {
         self.header.first
     }
 
+    /// The opening that wrote it.
+    pub(crate) fn opening(&self) -> u32 {
+        self.header.opening
+    }
+
     /// How many records.
     pub(crate) fn records(&self) -> u32 {
         self.header.records
@@ -69,11 +74,18 @@ impl Group {
         self.start.saturating_add(self.place(index).map_or(0, |place| place.start as u64))
     }
 
-    /// The bytes of the record at `index`, counted from the group's first; verified when first reached.
+    /// The bytes of the record at `index`, counted from the group's first; verified when first reached. `name` is its segment and
+    /// number, which the checksum covers.
     #[inline]
-    pub(crate) fn record(&self, index: u32, segment: u32, checker: &Checker, path: &Path) -> Result<&[u8]> {
+    pub(crate) fn record(
+        &self,
+        index: u32,
+        name: (u32, u32),
+        checker: &Checker,
+        path: &Path,
+    ) -> Result<&[u8]> {
         if !self.table_verified.load(Ordering::Acquire) {
-            self.verify_table(segment, checker, path)?;
+            self.verify_table(name.0, checker, path)?;
         }
         let place =
             self.place(index).ok_or_else(|| self.damaged(path, self.table, "impossible record ends"))?;
@@ -81,8 +93,7 @@ impl Group {
         // Relaxed: the bit only says that the (unchanging) bytes were right once.
         let (word, bit) = (self.verified.get(index as usize / 64), 1u64 << (index % 64));
         if word.is_none_or(|word| word.load(Ordering::Relaxed) & bit == 0) {
-            let number = u64::from(self.header.first) + u64::from(index);
-            if checker.sum(Domain::Record, u64::from(segment), number, record) != place.sum {
+            if checker.sum(Domain::Record, u64::from(name.0), u64::from(name.1), record) != place.sum {
                 return Err(self.damaged(path, place.start, "a record does not match its checksum"));
             }
             if let Some(word) = word {
@@ -92,11 +103,34 @@ impl Group {
         Ok(record)
     }
 
-    /// Verifies everything again, whatever was verified before.
-    pub(crate) fn verify_all(&self, segment: u32, checker: &Checker, path: &Path) -> Result<()> {
+    /// Verifies everything again, whatever was verified before. `number` says the number of the record at an index.
+    pub(crate) fn verify_all(
+        &self,
+        number: impl Fn(u32) -> u32,
+        segment: u32,
+        checker: &Checker,
+        path: &Path,
+    ) -> Result<()> {
         self.verify_table(segment, checker, path)?;
         self.verified.iter().for_each(|word| word.store(0, Ordering::Relaxed));
-        (0..self.header.records).try_for_each(|index| self.record(index, segment, checker, path).map(drop))
+        (0..self.header.records)
+            .try_for_each(|index| self.record(index, (segment, number(index)), checker, path).map(drop))
+    }
+
+    /// The size of the record at `index`, and its checksum, once the table was verified.
+    pub(crate) fn entry_of(
+        &self,
+        index: u32,
+        segment: u32,
+        checker: &Checker,
+        path: &Path,
+    ) -> Result<(u64, u64)> {
+        if !self.table_verified.load(Ordering::Acquire) {
+            self.verify_table(segment, checker, path)?;
+        }
+        let place =
+            self.place(index).ok_or_else(|| self.damaged(path, self.table, "impossible record ends"))?;
+        Ok(((place.end - place.start) as u64, place.sum))
     }
 
     fn damaged(&self, path: &Path, at: usize, what: &'static str) -> Error {

@@ -3,7 +3,13 @@
 //! A group is what one seal writes. Its header names the end and the checksum of the group before it, so that neither stale nor
 //! recycled bytes ever pass for a group, and its table holds the checksum of every record: all groups together are
 //! one hash chain.
+//!
+//! A segment of which enough is dead is written anew without that ([`Compactor`]). Who reads takes a [`SegmentView`] for the time of
+//! one operation: it holds all segments as they were when it was taken, and a file that was replaced is unmapped when the
+//! last view of it goes.
 
+mod compact;
+mod compacted;
 mod group;
 mod header;
 mod scan;
@@ -12,9 +18,13 @@ mod writer;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
+pub use compact::{Compaction, Compactor};
+pub(crate) use compacted::{Compacted, CompactedHeader};
 use group::Group;
 pub(crate) use header::GroupHeader;
 pub use header::SegmentEnd;
+use header::SegmentHeader;
 pub(crate) use scan::{Scan, scan};
 pub use writer::{GroupWriter, SegmentWriter};
 pub(crate) use writer::{WriterState, create_whole};
@@ -30,7 +40,9 @@ use crate::{Error, Locator, Result};
 pub struct SegmentStats {
     /// Segment files.
     pub segments: u64,
-    /// Groups (one a seal).
+    /// Those of them that were compacted.
+    pub compacted: u64,
+    /// Groups (one a seal) of the segments that were not.
     pub groups: u64,
     /// Records.
     pub records: u64,
@@ -41,9 +53,21 @@ pub struct SegmentStats {
 /// One segment file, as far as it is published.
 #[derive(Debug)]
 pub(crate) struct Segment {
+    header: SegmentHeader,
     path: PathBuf,
-    file: Arc<dyn VfsFile>,
-    groups: boxcar::Vec<Published>,
+    content: Content,
+}
+
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there are few, most are of the larger kind, and a box is a step more for readers"
+)]
+enum Content {
+    /// Groups as they were sealed.
+    Appended { file: Arc<dyn VfsFile>, groups: boxcar::Vec<Published> },
+    /// The records that were left of them.
+    Compacted(Compacted),
 }
 
 #[derive(Debug)]
@@ -58,7 +82,15 @@ struct Published {
 pub struct Segments {
     checker: Checker,
     /// Segment n is at n − 1.
-    segments: boxcar::Vec<Segment>,
+    list: ArcSwap<Vec<Arc<Segment>>>,
+}
+
+/// All segments as they were at one moment, but for groups that were finished since. What it lends lives as long as it does. To be held
+/// for one operation: files that were replaced stay mapped as long as any view of them.
+#[derive(Debug)]
+pub struct SegmentView<'s> {
+    checker: &'s Checker,
+    list: Guard<Arc<Vec<Arc<Segment>>>>,
 }
 
 /// The file of segment `number` in the directory of segments.
@@ -74,110 +106,226 @@ pub(crate) fn segment_number(path: &Path) -> Option<u32> {
 }
 
 impl Segment {
-    pub(crate) fn new(path: PathBuf, file: Arc<dyn VfsFile>) -> Self {
-        Self { path, file, groups: boxcar::Vec::new() }
+    pub(crate) fn new(header: SegmentHeader, path: PathBuf, file: Arc<dyn VfsFile>) -> Self {
+        Self { header, path, content: Content::Appended { file, groups: boxcar::Vec::new() } }
+    }
+
+    pub(crate) fn compacted(path: PathBuf, compacted: Compacted) -> Self {
+        let CompactedHeader { number, opening, predecessor, .. } = *compacted.header();
+        let header = SegmentHeader { number, opening, predecessor };
+        Self { header, path, content: Content::Compacted(compacted) }
+    }
+
+    /// The file that groups are appended to.
+    pub(crate) fn file(&self) -> Option<&Arc<dyn VfsFile>> {
+        match &self.content {
+            Content::Appended { file, .. } => Some(file),
+            Content::Compacted(_) => None,
+        }
     }
 
     /// Makes a durable group visible to readers.
     pub(crate) fn publish(&self, header: GroupHeader, start: u64, end: SegmentEnd) -> Result<()> {
-        let group = Group::open(&*self.file, &self.path, header, start)?;
-        self.groups.push(Published { group, end });
-        Ok(())
+        match &self.content {
+            Content::Appended { file, groups } => {
+                let group = Group::open(&**file, &self.path, header, start)?;
+                groups.push(Published { group, end });
+                Ok(())
+            }
+            Content::Compacted(_) => Err(Error::Invalid { what: "a group of a compacted segment" }),
+        }
     }
 
-    /// The group that holds `record`.
-    fn group_of(&self, record: u32) -> Option<&Group> {
-        let (mut low, mut high) = (0, self.groups.count());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.groups.get(middle)?.group.first() <= record {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
+    /// The group that `record` is in, and its place there.
+    #[inline]
+    fn place(&self, record: u32, checker: &Checker) -> Result<Option<(&Group, u32)>> {
+        match &self.content {
+            Content::Appended { groups, .. } => Ok(group_of(groups, record)),
+            Content::Compacted(compacted) => compacted.place(record, self.header.number, checker, &self.path),
         }
-        let group = &self.groups.get(low.checked_sub(1)?)?.group;
-        (record - group.first() < group.records()).then_some(group)
     }
+
+    /// The record with the number `record`; `None` where there is none (any more).
+    #[inline]
+    fn record(&self, record: u32, checker: &Checker) -> Result<Option<&[u8]>> {
+        let Some((group, index)) = self.place(record, checker)? else { return Ok(None) };
+        group.record(index, (self.header.number, record), checker, &self.path).map(Some)
+    }
+
+    /// The numbers of all records, ascending, in portions.
+    fn numbers(&self, checker: &Checker) -> Result<Vec<std::ops::Range<u32>>> {
+        match &self.content {
+            Content::Appended { groups, .. } => Ok(groups
+                .iter()
+                .map(|(_, published)| {
+                    let first = published.group.first();
+                    first..first + published.group.records()
+                })
+                .collect()),
+            Content::Compacted(compacted) => compacted.numbers(self.header.number, checker, &self.path),
+        }
+    }
+
+    /// Verifies every checksum, whatever was verified before.
+    fn verify_all(&self, checker: &Checker) -> Result<()> {
+        match &self.content {
+            Content::Appended { groups, .. } => groups.iter().try_for_each(|(_, published)| {
+                let first = published.group.first();
+                published.group.verify_all(|index| first + index, self.header.number, checker, &self.path)
+            }),
+            Content::Compacted(compacted) => compacted.verify_all(self.header.number, checker, &self.path),
+        }
+    }
+
+    /// Bytes in use.
+    fn bytes(&self) -> u64 {
+        match &self.content {
+            Content::Appended { groups, .. } => {
+                groups.iter().last().map_or(FIRST_GROUP, |(_, published)| published.end.offset)
+            }
+            Content::Compacted(compacted) => compacted.bytes(),
+        }
+    }
+}
+
+/// The group that holds `record`, and its place there.
+#[inline]
+fn group_of(groups: &boxcar::Vec<Published>, record: u32) -> Option<(&Group, u32)> {
+    let (mut low, mut high) = (0, groups.count());
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if groups.get(middle)?.group.first() <= record {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    let group = &groups.get(low.checked_sub(1)?)?.group;
+    let index = record - group.first();
+    (index < group.records()).then_some((group, index))
 }
 
 impl Segments {
     pub(crate) fn new(checker: Checker) -> Self {
-        Self { checker, segments: boxcar::Vec::new() }
+        Self { checker, list: ArcSwap::default() }
     }
 
     pub(crate) fn checker(&self) -> &Checker {
         &self.checker
     }
 
-    pub(crate) fn push(&self, segment: Segment) -> &Segment {
-        let index = self.segments.push(segment);
-        // A push is complete when it returns, and nothing is ever removed.
-        #[expect(clippy::expect_used, reason = "the element was pushed in the line above")]
-        self.segments.get(index).expect("pushed")
+    /// All segments, for one operation. A few nanoseconds; no lock, no shared counter.
+    #[inline]
+    pub fn view(&self) -> SegmentView<'_> {
+        SegmentView { checker: &self.checker, list: self.list.load() }
     }
 
-    pub(crate) fn segment(&self, number: u32) -> Option<&Segment> {
-        self.segments.get((number as usize).checked_sub(1)?)
+    /// Adds the next segment.
+    pub(crate) fn push(&self, segment: Segment) -> Arc<Segment> {
+        let segment = Arc::new(segment);
+        self.list.rcu(|list| {
+            debug_assert_eq!(list.len() + 1, segment.header.number as usize);
+            list.iter().chain([&segment]).cloned().collect::<Vec<_>>()
+        });
+        segment
     }
 
-    fn reach(&self, locator: Locator) -> Result<(&Segment, &Group, u32)> {
-        self.segment(locator.segment())
-            .and_then(|segment| Some((segment, segment.group_of(locator.record())?)))
-            .map(|(segment, group)| (segment, group, locator.record() - group.first()))
-            .ok_or(Error::NoRecord { segment: locator.segment(), record: locator.record() })
+    /// Puts a new generation of a segment in place of the one there is.
+    pub(crate) fn replace(&self, segment: Segment) {
+        let segment = Arc::new(segment);
+        self.list.rcu(|list| {
+            let mut list = Vec::clone(list);
+            let place = (segment.header.number as usize).checked_sub(1).and_then(|at| list.get_mut(at));
+            debug_assert!(place.is_some());
+            if let Some(place) = place {
+                *place = Arc::clone(&segment);
+            }
+            list
+        });
+    }
+
+    pub(crate) fn segment(&self, number: u32) -> Option<Arc<Segment>> {
+        self.view().segment(number).cloned()
+    }
+
+    /// Sizes. Costs a walk over the groups, not over the records.
+    pub fn stats(&self) -> SegmentStats {
+        let mut stats = SegmentStats::default();
+        for segment in self.view().list.iter() {
+            stats.segments += 1;
+            stats.bytes += segment.bytes();
+            match &segment.content {
+                Content::Appended { groups, .. } => {
+                    stats.groups += groups.count() as u64;
+                    stats.records += groups.iter().map(|(_, p)| u64::from(p.group.records())).sum::<u64>();
+                }
+                Content::Compacted(compacted) => {
+                    stats.compacted += 1;
+                    stats.records += u64::from(compacted.records());
+                }
+            }
+        }
+        stats
+    }
+}
+
+impl SegmentView<'_> {
+    fn segment(&self, number: u32) -> Option<&Arc<Segment>> {
+        self.list.get((number as usize).checked_sub(1)?)
     }
 
     /// The bytes of a record, borrowed from the map. Its checksum is verified when it is first reached.
     ///
     /// # Errors
-    /// `NoRecord` where it was not published, `Corrupt` where its bytes are not those written.
+    /// `NoRecord` where it was not published, or was dead and is gone; `Corrupt` where its bytes are not those written.
     #[inline]
     pub fn record(&self, locator: Locator) -> Result<&[u8]> {
-        let (segment, group, index) = self.reach(locator)?;
-        group.record(index, locator.segment(), &self.checker, &segment.path)
+        let (segment, record) = (locator.segment(), locator.record());
+        let found = match self.segment(segment) {
+            Some(segment) => segment.record(record, self.checker)?,
+            None => None,
+        };
+        found.ok_or(Error::NoRecord { segment, record })
+    }
+
+    /// Bytes of a record; `None` where it is not there (any more).
+    pub(crate) fn size_of(&self, locator: Locator) -> Result<Option<u64>> {
+        let Some(segment) = self.segment(locator.segment()) else { return Ok(None) };
+        let Some((group, index)) = segment.place(locator.record(), self.checker)? else { return Ok(None) };
+        let (size, _) = group.entry_of(index, locator.segment(), self.checker, &segment.path)?;
+        Ok(Some(size))
+    }
+
+    /// Whether records of a segment may be gone.
+    pub(crate) fn is_compacted(&self, segment: u32) -> bool {
+        let found = self.segment(segment);
+        found.is_some_and(|segment| matches!(segment.content, Content::Compacted(_)))
     }
 
     /// The error for a record that is as it was written and still makes no sense.
     #[cold]
     pub(crate) fn bad_record(&self, locator: Locator, bad: Bad) -> Error {
-        match self.reach(locator) {
-            Ok((segment, group, index)) => bad.of_file(&segment.path, group.offset(index)),
+        let (segment, record) = (locator.segment(), locator.record());
+        let Some(found) = self.segment(segment) else { return Error::NoRecord { segment, record } };
+        match found.place(record, self.checker) {
+            Ok(Some((group, index))) => bad.of_file(&found.path, group.offset(index)),
+            Ok(None) => Error::NoRecord { segment, record },
             Err(error) => error,
         }
     }
 
     /// Verifies every checksum, and calls `each` with every record.
     pub(crate) fn walk(&self, mut each: impl FnMut(Locator, &[u8]) -> Result<()>) -> Result<()> {
-        for (number, segment) in self.segments.iter() {
-            let number = number as u32 + 1;
-            for (_, published) in segment.groups.iter() {
-                let group = &published.group;
-                group.verify_all(number, &self.checker, &segment.path)?;
-                for index in 0..group.records() {
-                    let record = group.record(index, number, &self.checker, &segment.path)?;
-                    if let Some(locator) = Locator::new(number, group.first() + index) {
-                        each(locator, record)?;
-                    }
+        for segment in self.list.iter() {
+            segment.verify_all(self.checker)?;
+            for number in segment.numbers(self.checker)?.into_iter().flatten() {
+                if let (Some(record), Some(locator)) =
+                    (segment.record(number, self.checker)?, Locator::new(segment.header.number, number))
+                {
+                    each(locator, record)?;
                 }
             }
         }
         Ok(())
-    }
-
-    /// Sizes. Costs a walk over the groups, not over the records.
-    pub fn stats(&self) -> SegmentStats {
-        let mut stats = SegmentStats::default();
-        for (_, segment) in self.segments.iter() {
-            stats.segments += 1;
-            let mut end = FIRST_GROUP;
-            for (_, published) in segment.groups.iter() {
-                stats.groups += 1;
-                stats.records += u64::from(published.group.records());
-                end = published.end.offset;
-            }
-            stats.bytes += end;
-        }
-        stats
     }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 use super::group::Group;
 use super::header::{GroupHeader, SegmentEnd, SegmentHeader};
 use super::writer::create_whole;
-use super::{Segment, Segments, segment_number, segment_path};
+use super::{Compacted, CompactedHeader, Segment, Segments, segment_number, segment_path};
 use crate::checksum::Checker;
 use crate::error::At;
-use crate::format::{FIRST_GROUP, GROUP_ALIGN, GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, STORE_ID_BYTES};
+use crate::format::{
+    COMPACTED_HEADER_BYTES, COMPACTED_MAGIC, FIRST_GROUP, GROUP_ALIGN, GROUP_HEADER_BYTES, STORE_ID_BYTES,
+};
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 use crate::{Error, Locator, Result};
 
@@ -26,23 +28,29 @@ struct FoundGroup {
 
 #[derive(Debug)]
 struct FoundSegment {
-    number: u32,
+    header: SegmentHeader,
     path: PathBuf,
     file: Arc<dyn VfsFile>,
     len: u64,
     groups: Vec<FoundGroup>,
-    /// Where the groups before this segment end.
-    before: SegmentEnd,
+    /// Where it was compacted: what it says of its groups.
+    compacted: Option<CompactedHeader>,
 }
 
 impl FoundSegment {
     fn end(&self) -> SegmentEnd {
-        self.groups.last().map_or(self.before, |group| group.header.end(self.number, group.start, group.sum))
+        if let Some(compacted) = &self.compacted {
+            return compacted.end;
+        }
+        let last = self.groups.last();
+        last.map_or(self.header.predecessor, |group| {
+            group.header.end(self.header.number, group.start, group.sum)
+        })
     }
 
     /// Where the next group would start.
     fn next_start(&self) -> u64 {
-        if self.groups.is_empty() { FIRST_GROUP } else { self.end().offset }
+        if self.groups.is_empty() && self.compacted.is_none() { FIRST_GROUP } else { self.end().offset }
     }
 
     fn next_record(&self) -> u32 {
@@ -74,31 +82,57 @@ pub(crate) fn scan(
     if !vfs.exists(dir).at("look at", dir)? {
         return Ok(scan);
     }
-    let mut numbers: Vec<u32> =
-        vfs.read_dir(dir).at("list", dir)?.iter().filter_map(|path| segment_number(path)).collect();
+    let paths = vfs.read_dir(dir).at("list", dir)?;
+    if mode == OpenMode::Write {
+        // Files in the making: they mean nothing, and take space.
+        for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "tmp")) {
+            vfs.remove(path).at("remove", path)?;
+        }
+    }
+    let mut numbers: Vec<u32> = paths.iter().filter_map(|path| segment_number(path)).collect();
     numbers.sort_unstable();
     for (number, expected) in numbers.into_iter().zip(1..) {
         if number != expected {
             return Err(Error::corrupt(&segment_path(dir, expected), 0, "a segment is missing"));
         }
-        let path = segment_path(dir, number);
-        let file = vfs.open(&path, mode).at("open", &path)?;
-        let len = file.len().at("look at", &path)?;
-        let mut bytes = vec![0; SEGMENT_HEADER_BYTES.min(usize::try_from(len).unwrap_or(usize::MAX))];
-        file.read_exact_at(&mut bytes, 0).at("read", &path)?;
-        let header = SegmentHeader::decode(&bytes, number, id, checker, &path)?;
-        if len < FIRST_GROUP {
-            return Err(Error::corrupt(&path, len, "a segment is cut off in its header"));
-        }
-        scan.check_follows(&header)?;
-        scan.opening = scan.opening.max(header.opening);
-        let mut found =
-            FoundSegment { number, path, file, len, groups: Vec::new(), before: header.predecessor };
-        find_groups(&mut found, checker)?;
+        let found = find_segment(vfs, dir, (number, id), checker, mode)?;
+        scan.check_follows(&found.header)?;
+        scan.opening = scan.opening.max(found.header.opening);
         scan.opening = found.groups.iter().fold(scan.opening, |max, group| max.max(group.header.opening));
         scan.segments.push(found);
     }
     Ok(scan)
+}
+
+/// Reads the header of a segment, and of its groups if it was not compacted.
+fn find_segment(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    (number, id): (u32, &[u8; STORE_ID_BYTES]),
+    checker: &Checker,
+    mode: OpenMode,
+) -> Result<FoundSegment> {
+    let path = segment_path(dir, number);
+    let file = vfs.open(&path, mode).at("open", &path)?;
+    let len = file.len().at("look at", &path)?;
+    let mut bytes = vec![0; COMPACTED_HEADER_BYTES.min(usize::try_from(len).unwrap_or(usize::MAX))];
+    file.read_exact_at(&mut bytes, 0).at("read", &path)?;
+    if bytes.starts_with(&COMPACTED_MAGIC) {
+        let compacted = CompactedHeader::decode(&bytes, number, id, checker, &path)?;
+        if compacted.len().is_none_or(|expected| len < expected) {
+            return Err(Error::corrupt(&path, len, "a compacted segment is cut off"));
+        }
+        let CompactedHeader { number, opening, predecessor, .. } = compacted;
+        let header = SegmentHeader { number, opening, predecessor };
+        return Ok(FoundSegment { header, path, file, len, groups: Vec::new(), compacted: Some(compacted) });
+    }
+    let header = SegmentHeader::decode(&bytes, number, id, checker, &path)?;
+    if len < FIRST_GROUP {
+        return Err(Error::corrupt(&path, len, "a segment is cut off in its header"));
+    }
+    let mut found = FoundSegment { header, path, file, len, groups: Vec::new(), compacted: None };
+    find_groups(&mut found, checker)?;
+    Ok(found)
 }
 
 /// Follows the chain of groups in one segment as far as it goes.
@@ -110,13 +144,13 @@ fn find_groups(found: &mut FoundSegment, checker: &Checker) -> Result<()> {
             return Ok(());
         }
         found.file.read_exact_at(&mut bytes, start).at("read", &found.path)?;
-        let Some((header, sum)) = GroupHeader::decode(&bytes, checker, found.number, start) else {
+        let Some((header, sum)) = GroupHeader::decode(&bytes, checker, found.header.number, start) else {
             return Ok(());
         };
         if header.predecessor != found.end() || header.first != found.next_record() {
             return Err(Error::corrupt(&found.path, start, "a group does not follow the one before it"));
         }
-        if header.end(found.number, start, sum).offset > found.len {
+        if header.end(found.header.number, start, sum).offset > found.len {
             return Ok(());
         }
         found.groups.push(FoundGroup { header, start, sum });
@@ -150,16 +184,21 @@ impl Scan {
     /// Where the last record is: the last one of the last group.
     pub(crate) fn last_record(&self) -> Option<Locator> {
         let last = self.segments.iter().rfind(|segment| !segment.groups.is_empty())?;
-        Locator::new(last.number, last.next_record().checked_sub(1)?)
+        Locator::new(last.header.number, last.next_record().checked_sub(1)?)
     }
 
     /// Looks at the last group, which may be torn unless it is `proven` that it was durable, and forgets it if it is. Where
     /// something later shows that what is torn was not the last, that is damage.
     pub(crate) fn settle_tail(&mut self, proven: bool, checker: &Checker) -> Result<()> {
         let Some(last) = self.segments.last_mut() else { return Ok(()) };
+        if last.compacted.is_some() {
+            let what = "a segment is compacted, and there is none after it";
+            return Err(Error::corrupt(&last.path, 0, what));
+        }
         if let Some(group) = last.groups.last().copied().filter(|_| !proven) {
             let mapped = Group::open(&*last.file, &last.path, group.header, group.start)?;
-            match mapped.verify_all(last.number, checker, &last.path) {
+            let number = |index| group.header.first + index;
+            match mapped.verify_all(number, last.header.number, checker, &last.path) {
                 Err(Error::Corrupt { .. }) => drop(last.groups.pop()),
                 other => other?,
             }
@@ -204,20 +243,23 @@ impl Scan {
 
     /// The newest segment, or 0, and the number of the next record in it.
     pub(crate) fn newest(&self) -> (u32, u32) {
-        self.segments.last().map_or((0, 0), |last| (last.number, last.next_record()))
+        self.segments.last().map_or((0, 0), |last| (last.header.number, last.next_record()))
     }
 
     /// Opens for reading what was found.
     pub(crate) fn publish(self, checker: Checker) -> Result<Segments> {
         let segments = Segments::new(checker);
         for found in self.segments {
-            let mut end = found.before;
-            let segment = segments.push(Segment::new(found.path, found.file));
+            if let Some(header) = found.compacted {
+                let compacted = Compacted::open(&*found.file, &found.path, header)?;
+                segments.push(Segment::compacted(found.path, compacted));
+                continue;
+            }
+            let segment = segments.push(Segment::new(found.header, found.path, found.file));
             for group in found.groups {
-                end = group.header.end(found.number, group.start, group.sum);
+                let end = group.header.end(found.header.number, group.start, group.sum);
                 segment.publish(group.header, group.start, end)?;
             }
-            debug_assert!(end.segment <= found.number);
         }
         Ok(segments)
     }
@@ -232,5 +274,5 @@ fn later_header(segment: &FoundSegment, stop: u64, checker: &Checker) -> Result<
     Ok(bytes
         .chunks(GROUP_ALIGN as usize)
         .zip((from..).step_by(GROUP_ALIGN as usize))
-        .any(|(chunk, start)| GroupHeader::decode(chunk, checker, segment.number, start).is_some()))
+        .any(|(chunk, start)| GroupHeader::decode(chunk, checker, segment.header.number, start).is_some()))
 }

@@ -80,12 +80,13 @@ impl SegmentWriter {
         let number = self.state.newest;
         let missing = Error::NoRecord { segment: number, record: 0 };
         let segment = self.segments.segment(number).ok_or(missing)?;
+        let file = segment.file().ok_or(Error::Invalid { what: "a group of a compacted segment" })?;
         let Buffers { mut pending, mut table, scratch } = std::mem::take(&mut self.spare);
         pending.clear();
         pending.resize(GROUP_HEADER_BYTES, 0);
         table.clear();
         Ok(GroupWriter {
-            file: Arc::clone(&segment.file),
+            file: Arc::clone(file),
             path: segment.path.clone(),
             start: start_in(number, &self.state.end),
             first: self.state.next_record,
@@ -124,7 +125,7 @@ impl SegmentWriter {
             state.segment_bytes.max(FIRST_GROUP),
             |file, path| file.write_all_at(&bytes, 0).at("write", path),
         )?;
-        self.segments.push(Segment::new(path, file));
+        self.segments.push(Segment::new(header, path, file));
         self.state.newest = number;
         self.state.next_record = 0;
         Ok(())

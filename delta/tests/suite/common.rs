@@ -76,6 +76,7 @@ pub(crate) fn seal(
             table: None,
         }],
         log_position,
+        ..Seal::default()
     };
     let sealed = group.finish(&record)?;
     opened.log.as_mut().unwrap().release(&sealed)?;

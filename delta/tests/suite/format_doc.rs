@@ -23,11 +23,14 @@ fn doc() -> String {
 #[test]
 fn every_layout_is_in_the_document_as_it_is_in_the_code() {
     let text = doc();
-    let layouts: [(&str, &f::Fields); 8] = [
+    let layouts: [(&str, &f::Fields); 11] = [
         ("Identity file", &f::IDENTITY_FIELDS),
         ("Segment header", &f::SEGMENT_HEADER_FIELDS),
         ("Group header", &f::GROUP_HEADER_FIELDS),
         ("Group table entry", &f::TABLE_ENTRY_FIELDS),
+        ("Compacted segment header", &f::COMPACTED_HEADER_FIELDS),
+        ("Index block", &f::INDEX_BLOCK_FIELDS),
+        ("What is dead", &f::DEAD_FILE_FIELDS),
         ("Base head", &f::BASE_HEAD_FIELDS),
         ("Run table head", &f::TABLE_HEAD_FIELDS),
         ("Log file header", &f::LOG_HEADER_FIELDS),
@@ -73,6 +76,8 @@ fn every_number_is_in_the_document_as_it_is_in_the_code() {
         ("record kind: delta", u64::from(f::record_kind::DELTA)),
         ("record kind: run table", u64::from(f::record_kind::TABLE)),
         ("record kind: seal", u64::from(f::record_kind::SEAL)),
+        ("record kind: what died", u64::from(f::record_kind::DEAD)),
+        ("numbers of an index block", u64::from(f::INDEX_BITS)),
         ("log record kind: batch", u64::from(f::log_kind::BATCH)),
         ("log record kind: root", u64::from(f::log_kind::ROOT)),
         ("log record kind: opening", u64::from(f::log_kind::OPENING)),
@@ -103,9 +108,15 @@ fn every_number_is_in_the_document_as_it_is_in_the_code() {
 #[test]
 fn every_magic_is_in_the_document() {
     let text = doc();
-    for magic in
-        [&f::IDENTITY_MAGIC[..], &f::SEGMENT_MAGIC, &f::GROUP_MAGIC, &f::LOG_MAGIC, &f::LOG_RECORD_MAGIC]
-    {
+    for magic in [
+        &f::IDENTITY_MAGIC[..],
+        &f::SEGMENT_MAGIC,
+        &f::GROUP_MAGIC,
+        &f::COMPACTED_MAGIC,
+        &f::DEAD_FILE_MAGIC,
+        &f::LOG_MAGIC,
+        &f::LOG_RECORD_MAGIC,
+    ] {
         let shown = String::from_utf8_lossy(magic).replace('\0', "\\0");
         assert!(text.contains(&format!("`{shown}`")), "{shown}");
     }

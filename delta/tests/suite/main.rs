@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod common;
 #[cfg(test)]
+mod compaction;
+#[cfg(test)]
 mod corruption;
 #[cfg(test)]
 mod format_doc;

@@ -225,14 +225,22 @@ fn finish(
     let log_position = opened.log.as_ref().unwrap().position();
     let mut group = opened.writer.as_mut().unwrap().begin(opening).unwrap();
     let locator = put(&mut group);
-    let seal = Seal { previous: None, opening, versions: vec![], namespaces: vec![], log_position };
+    let seal = Seal {
+        previous: None,
+        opening,
+        versions: vec![],
+        namespaces: vec![],
+        log_position,
+        ..Seal::default()
+    };
     group.finish(&seal).unwrap();
     locator
 }
 
 fn compare(opened: &Opened, locator: Locator, model: &Model, keys: &[Vec<u8>], what: &str) {
     for key in keys {
-        let found = opened.segments.find(locator, key).unwrap();
+        let view = opened.segments.view();
+        let found = view.find(locator, key).unwrap();
         assert_eq!(found, model.expected(key), "{what}: {key:02x?}");
     }
     let (bytes, children) = model.page();
@@ -370,7 +378,7 @@ fn follow(seed: u64, accounts: bool, plain: bool, depth: usize, steps: u64) -> (
         let known = known.unwrap();
         let what = format!("seed {seed}, accounts {accounts}, plain {plain}, depth {depth}, step {step}");
         assert_eq!(put(&mut read, &bytes, Some(chain.newest()), &now), known, "{what}");
-        let record = |opened: &Opened| opened.segments.record(known.newest()).unwrap().to_vec();
+        let record = |opened: &Opened| opened.segments.view().record(known.newest()).unwrap().to_vec();
         assert_eq!(record(&opened), record(&read), "{what}");
         compare(&opened, known.newest(), &model, &pool, &what);
         (chain, old, children) = (known, bytes, now);
@@ -406,7 +414,8 @@ fn what_did_not_change_is_not_written_and_a_small_change_is_small() {
     let (bytes, _) = model.page();
     let delta =
         finish(&mut opened, |group| group.put_page(Some(first), Page::new(&bytes), &[]).unwrap().newest());
-    let record = opened.segments.record(delta).unwrap();
+    let view = opened.segments.view();
+    let record = view.record(delta).unwrap();
     // Kind, flags, depth, the base, a stamp, two counts, one position, one end, one kind, one stamp: and the value.
     assert_eq!(record.len() - 32, 1 + 1 + 2 + 2 + 1 + 2 + 1 + 2 + 1 + 1);
     let golden = b"\x02\x04\0\0\x00\x00\x02\x01\x00\x02\x22\0\x00\x00";
@@ -418,7 +427,7 @@ fn what_did_not_change_is_not_written_and_a_small_change_is_small() {
         base.extend_from_slice(&[0, 8, key * 16, 1, 2, 3, 0]);
         base.extend_from_slice(&[key; 32]);
     }
-    assert_eq!(opened.segments.record(first).unwrap(), base, "golden base");
+    assert_eq!(view.record(first).unwrap(), base, "golden base");
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn contents(opened: &Opened) -> Vec<(u64, Stamp)> {
         let page = seal.namespaces[0].root_page.unwrap();
         let key = [(last.version % 4) as u8, 1];
         let expected = Found::Leaf { stamp: last.stamp, value: &last.version.to_be_bytes() };
-        assert_eq!(opened.segments.find(page, &key).unwrap(), expected);
+        assert_eq!(opened.segments.view().find(page, &key).unwrap(), expected);
         assert_eq!(opened.segments.load(page).unwrap().bytes, page_of(last.version, last.stamp));
     }
     for batch in &opened.tail {

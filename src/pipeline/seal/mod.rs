@@ -1,5 +1,6 @@
 //! The sealing thread: a run of versions becomes part of the stored trie.
 
+mod dead;
 mod pages;
 mod table;
 
@@ -14,7 +15,7 @@ use bristlecone_delta::{
 use bristlecone_snapshot::pin;
 use bristlecone_trie::Op;
 
-use self::pages::{Chains, Pages};
+use self::pages::{Chains, Pages, Written};
 use self::table::Superseded;
 use super::log::LogMessage;
 use super::{Core, add, lock};
@@ -80,7 +81,10 @@ pub(crate) fn run(
                 core.counters.sealing_bytes.store(0, Ordering::Relaxed);
                 core.counters.chain_bytes.store(chains.size() as u64, Ordering::Relaxed);
                 core.leave(&run);
-                run.iter().for_each(|state| state.batch.forget());
+                for state in &run {
+                    state.batch.forget();
+                    state.replaced.forget();
+                }
                 if let (Ok(_), Some(last)) = (&outcome, run.last()) {
                     retire(core, last);
                 }
@@ -101,7 +105,7 @@ fn seal(
         return Err(Error::Internal("an empty run"));
     };
     let started = std::time::Instant::now();
-    let mut written = Vec::new();
+    let mut out = Written::default();
     let mut group = writer.begin(last.stamp.opening())?;
     let mut namespaces = Vec::with_capacity(core.namespaces.len());
     let batches: Vec<Batch> = run.iter().map(|state| (state.stamp, state.batch.get())).collect();
@@ -111,13 +115,15 @@ fn seal(
         let listed: usize = commits.iter().map(|(_, ops)| ops.capacity() * size_of::<Op<'_>>()).sum();
         core.counters.sealing_bytes.store(listed as u64, Ordering::Relaxed);
         let Superseded { hidden, gone } = table::superseded(&commits, namespace.shape);
-        let mut pages = Pages { core, group: &mut group, chains, since: first.stamp, gone, written };
+        let mut pages = Pages { core, group: &mut group, chains, since: first.stamp, gone, out };
         let root_page = space.root.map(|word| pages.put(word)).transpose()?;
-        written = pages.written;
+        out = pages.out;
         let table = put_table(&mut group, &hidden)?;
         let root_node = space.hash.get().copied().unwrap_or_default();
         namespaces.push(SealedNamespace { root_page, root_node, table });
     }
+    let dead = dead::died(core, run, out.gone_on_from);
+    let dead = if dead.is_empty() { None } else { Some(group.put_dead(&dead)?) };
     // The seal says up to where it covers the log; so the log must be there.
     last.durable.wait()?;
     let log_position =
@@ -126,6 +132,7 @@ fn seal(
         previous: core.runs.last().map(|run| run.locator),
         opening: last.stamp.opening(),
         versions: run.iter().map(|state| sealed_version(state)).collect(),
+        dead,
         namespaces,
         log_position,
     };
@@ -133,11 +140,11 @@ fn seal(
     let sealed = group.finish(&seal)?;
     // Pinned once for all of them.
     let guard = pin();
-    for (id, locator) in &written {
+    for (id, locator) in &out.pages {
         core.graph.slots.set_locator(*id, locator.word());
     }
     drop(guard);
-    lock(&core.evictable).extend(written.into_iter().map(|(id, _)| id));
+    lock(&core.evictable).extend(out.pages.into_iter().map(|(id, _)| id));
     core.runs.put(&Arc::new(Run::new(sealed.locator(), seal)?));
     core.latest_sealed.set(last.version);
     add(&core.counters.seals, 1);

@@ -105,8 +105,22 @@ pub(super) struct Pages<'r, 'w> {
     pub(super) since: Stamp,
     /// Heads of keys that may have gone in the run, ascending.
     pub(super) gone: Vec<u64>,
-    /// Where pages were written.
-    pub(super) written: Vec<(SlotId, Locator)>,
+    pub(super) out: Written,
+}
+
+/// What became of pages.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// Where they were written.
+    pub(super) pages: Vec<(SlotId, Locator)>,
+    /// Their newest records before, where those are a part of them still.
+    pub(super) gone_on_from: Vec<Locator>,
+}
+
+impl Written {
+    fn goes_on(&mut self, chain: &Chain, from: Option<Locator>) {
+        self.gone_on_from.extend(from.filter(|newest| chain.goes_on_from(*newest)));
+    }
 }
 
 impl Pages<'_, '_> {
@@ -128,7 +142,7 @@ impl Pages<'_, '_> {
         };
         let newest = chain.newest();
         self.chains.set(id, chain);
-        self.written.push((id, newest));
+        self.out.pages.push((id, newest));
         Ok(newest)
     }
 
@@ -141,13 +155,16 @@ impl Pages<'_, '_> {
             return Ok(None);
         }
         // Straight from the block: no file is touched while it is pinned.
-        let chain = {
+        let (chain, newest) = {
             let guard = pin();
             let page = Page::new(self.block(id, &guard)?);
             let Some((old, newest)) = self.stored_ancestor(page, &guard) else { return Ok(None) };
             let Some(chain) = self.chains.get(old, newest) else { return Ok(None) };
-            self.group.put_updated(chain, page, self.since)?
+            (self.group.put_updated(chain, page, self.since)?, newest)
         };
+        if let Some(chain) = &chain {
+            self.out.goes_on(chain, Some(newest));
+        }
         self.group.spill()?;
         Ok(chain)
     }
@@ -176,12 +193,15 @@ impl Pages<'_, '_> {
                 && let Lookup::Block(old) = self.core.graph.slots.get(old, &guard)
                 && let Some(chain) = self.group.put_compared(chain, Page::new(old), page, &children)?
             {
+                self.out.goes_on(&chain, Some(newest));
                 return Ok(chain);
             }
             // Records are read for it, and no page is kept by a pin that long.
             (bytes.to_vec(), ancestor.map(|(_, newest)| newest))
         };
-        Ok(self.group.put_page(previous, Page::new(&bytes), &children)?)
+        let chain = self.group.put_page(previous, Page::new(&bytes), &children)?;
+        self.out.goes_on(&chain, previous);
+        Ok(chain)
     }
 
     fn block<'g>(&self, id: SlotId, guard: &'g Guard) -> Result<&'g [u8]>
