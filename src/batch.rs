@@ -122,6 +122,13 @@ impl Batch {
         check_len("a batch", logged_bytes(&prepared), MAX_BATCH_BYTES)?;
         Ok(prepared)
     }
+
+    /// The operations on the one of `namespaces` at `space`.
+    pub(crate) fn of_namespace(&self, namespaces: &[Namespace], space: usize) -> Result<Prepared> {
+        let mut prepared = self.prepare(namespaces)?.into_iter();
+        let own = prepared.find(|(at, _)| usize::from(*at) == space);
+        Ok(own.map(|(_, prepared)| prepared).unwrap_or_default())
+    }
 }
 
 /// Most bytes of a commit in the log. What is refused there would be visible, and poison the store.

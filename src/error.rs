@@ -4,7 +4,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::proof::ProofError;
+use bristlecone_trie::update::UpdateError;
+use bristlecone_trie::{B256, Op, PartialError};
 
 /// An answer of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -133,9 +136,21 @@ pub enum Error {
     /// A proof does not hold.
     #[error(transparent)]
     Proof(#[from] ProofError),
+    /// A witness is not what it must be, or does not show what is needed.
+    #[error(transparent)]
+    Witness(#[from] PartialError),
     /// The store contradicts itself: a defect of this crate.
     #[error("internal: {0}; this is a defect, please report it")]
     Internal(&'static str),
+}
+
+impl Error {
+    /// What to say of prepared operations that a trie refused.
+    pub(crate) fn refused(ops: &[Op<'_>], error: UpdateError) -> Self {
+        let UpdateError::SlotWithoutAccount(at) = error else { return error.into() };
+        let key = ops.get(at).and_then(|op| op.key.get(..ACCOUNT_BYTES)).unwrap_or_default();
+        Self::SlotWithoutAccount { account: B256::try_from(key).unwrap_or_default().to_string() }
+    }
 }
 
 impl From<bristlecone_delta::Error> for Error {
@@ -150,8 +165,8 @@ impl From<bristlecone_snapshot::Error> for Error {
     }
 }
 
-impl From<bristlecone_trie::update::UpdateError> for Error {
-    fn from(_: bristlecone_trie::update::UpdateError) -> Self {
+impl From<UpdateError> for Error {
+    fn from(_: UpdateError) -> Self {
         Self::Internal("the trie refused a prepared batch")
     }
 }

@@ -49,14 +49,16 @@ mod state;
 mod stats;
 mod store;
 mod value;
+mod witness;
 
 pub use batch::{Batch, NamespaceBatch};
 pub use bristlecone_delta::vfs;
 pub use bristlecone_delta::{Locator, Stamp};
+pub use bristlecone_trie::partial::{Missing, NodePath};
 pub use bristlecone_trie::proof::{self as trie_proof, MultiProof, Proof, ProofError};
 pub use bristlecone_trie::scheme::blake3::Blake3;
 pub use bristlecone_trie::scheme::ethereum::Ethereum;
-pub use bristlecone_trie::{Account, B256, Shape, U256};
+pub use bristlecone_trie::{Account, B256, PartialError, Shape, U256};
 pub use bytes::Bytes;
 pub use check::{CheckReport, Progress};
 pub use commit::Commit;
@@ -71,6 +73,7 @@ pub use snapshot::{Key, Since, Snapshot, View};
 pub use stats::{LeaseStats, MemoryStats, Stats};
 pub use store::{Store, VersionInfo};
 pub use value::{StoredKey, Value};
+pub use witness::{Stateless, Witness};
 
 /// The README's example is a doc test.
 #[cfg(doctest)]

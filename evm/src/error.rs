@@ -104,6 +104,12 @@ pub enum Error {
         /// Why it does not hold.
         reason: String,
     },
+    /// Text that is no execution witness of a known shape, or contradicts itself.
+    #[error("not an execution witness: {reason}")]
+    WitnessFormat {
+        /// What is missing, malformed or contradictory.
+        reason: String,
+    },
     /// Reading or writing a file failed.
     #[error("cannot {action} {path}: {source}")]
     Io {

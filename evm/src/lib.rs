@@ -1,4 +1,5 @@
-//! Ethereum over Bristlecone: genesis files, era1 history files, block rewards, EIP-1186 answers.
+//! Ethereum over Bristlecone: genesis files, era1 history files, block rewards, EIP-1186 answers, execution
+//! witnesses.
 //!
 //! A chain's state is a store with one namespace in the accounts shape and the `Ethereum` scheme, one version a
 //! block, the genesis being version 0. Executing transactions is not here yet, so blocks that have some
@@ -12,5 +13,6 @@ pub mod genesis;
 mod quantity;
 pub mod rewards;
 pub mod state;
+pub mod witness;
 
 pub use error::{Era1Fault, Error};

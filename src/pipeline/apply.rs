@@ -6,7 +6,7 @@ use bristlecone_delta::Stamp;
 use bristlecone_snapshot::pin;
 use bristlecone_trie::update::shared::{self, Done};
 use bristlecone_trie::update::{self, UpdateError, Updated};
-use bristlecone_trie::{B256, Hint, Op, Page};
+use bristlecone_trie::{Hint, Op, Page};
 
 use super::root::SHARED_KEYS;
 use super::{Core, Dead, add, lock};
@@ -203,11 +203,7 @@ impl From<UpdateError> for Failure {
 impl Failure {
     fn into_error(self, ops: &[Op<'_>]) -> Error {
         match self {
-            Self::Refused(UpdateError::SlotWithoutAccount(at)) => {
-                let key = ops.get(at).and_then(|op| op.key.get(..32)).unwrap_or_default();
-                Error::SlotWithoutAccount { account: B256::try_from(key).unwrap_or_default().to_string() }
-            }
-            Self::Refused(error) => error.into(),
+            Self::Refused(error) => Error::refused(ops, error),
             Self::Other(error) => error,
         }
     }

@@ -40,7 +40,6 @@ const KNOWN_RINGS: &[(&str, &[&str])] = &[
         ],
     ),
     ("delta", &["log", "seal"]),
-    ("trie", &["partial", "update"]),
 ];
 
 /// Files where `unsafe` may be, besides `snapshot/`, and how often.

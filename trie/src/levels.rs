@@ -52,7 +52,7 @@ pub trait Pages {
 }
 
 /// Why a root could not be computed.
-#[derive(Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum HashError {
     /// A page that was needed is neither in memory nor known by its hash.

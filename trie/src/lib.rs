@@ -19,12 +19,13 @@ pub mod proof;
 pub mod scheme;
 mod structure;
 pub mod update;
+pub mod witness;
 
 pub use account::Account;
 pub use alloy_primitives::{B256, U256};
 pub use hint::Hint;
 pub use op::{Body, Change, Op};
 pub use page::{Entry, Find, Item, Page, PageBuilder, Shape};
-pub use partial::{Partial, PartialError};
+pub use partial::{Bounds, Partial, PartialError};
 pub use path::Path;
 pub use scheme::{NodeRef, Scheme};

@@ -25,7 +25,7 @@ use thiserror::Error;
 use crate::hint::Hint;
 use crate::op::Op;
 use crate::page::{ACCOUNT_BYTES, ACCOUNT_DEPTH, Edit, Entry, Item, Page, PageBuilder, Shape};
-use crate::partial::{Shown, What};
+use crate::scheme::NodeRef;
 
 /// Most entries of a page without child pages.
 pub const LEAF_ENTRIES: usize = 32;
@@ -125,6 +125,21 @@ pub fn update<'a, A: Arena>(
         }
     };
     Ok(Updated { root: new_root, changed: walk.changed })
+}
+
+/// One entry that the nodes of a witness show, with its whole path.
+pub(crate) struct Shown {
+    pub(crate) path: Vec<u8>,
+    /// Nibbles of the path.
+    pub(crate) end: usize,
+    pub(crate) what: What,
+}
+
+/// What stands there.
+pub(crate) enum What {
+    Leaf(Vec<u8>),
+    Account(Vec<u8>),
+    Blinded { node: NodeRef, is_branch: bool },
 }
 
 /// A trie of entries that are given in key order; the word of its root page.

@@ -10,3 +10,4 @@ pub(crate) mod replay;
 pub(crate) mod stats;
 pub(crate) mod verify;
 pub(crate) mod versions;
+pub(crate) mod witness;

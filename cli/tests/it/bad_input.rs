@@ -221,6 +221,7 @@ fn directories_that_are_none_or_hold_something_else_are_refused_unchanged() {
     for args in [
         &["get", &other, &address][..],
         &["prove", &other, &address],
+        &["witness", &other, &address],
         &["versions", &other],
         &["stats", &other],
         &["check", &other],
@@ -278,6 +279,9 @@ fn wrong_usage_has_exit_code_2() {
         &["verify", "file"],
         &["get", "dir", "0x1111111111111111111111111111111111111111", "1_0"],
         &["prove", "dir", "0x0x11111111111111111111111111111111111111"],
+        &["witness", "dir"],
+        &["witness", "dir", "0x1111111111111111111111111111111111111111:"],
+        &["witness", "dir", "0x1111111111111111111111111111111111111111:0,x"],
         &["verify", "file", "--root", "0x12"],
         &["verify", "file", "--root", &format!("0x0x{}", "1".repeat(62))],
         &["replay", "dir", "--blocks", "file", "--root-every", "0"],

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs::File, io::BufReader, ops::ControlFlow};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::{Nibbles, TrieAccount};
 use bristlecone::Store;
-use bristlecone_evm::{eip1186, era1::Era1, genesis::Genesis, state};
+use bristlecone_evm::{eip1186, era1::Era1, genesis::Genesis, state, witness::ExecutionWitness};
 
 use crate::command::{Scratch, data, run};
 
@@ -97,9 +97,10 @@ fn replay(network: &str, file: &str, root_every: &str) {
             }
         }
     }
+    let (address, balance) = balances.iter().next_back().unwrap();
+    let store_account = store.at(5000).unwrap().account(address.as_slice()).unwrap();
     store.close().unwrap();
     // The command says the same.
-    let (address, balance) = balances.iter().next_back().unwrap();
     let found = run(&["get", &dir, &address.to_string(), "--json"]).ok().json();
     assert_eq!(found["balance"], format!("{balance:#x}"));
     let proof = run(&["prove", &dir, &address.to_string(), "0", "--at", "5000"]).ok().stdout;
@@ -107,6 +108,12 @@ fn replay(network: &str, file: &str, root_every: &str) {
     let root = era.block(5000).unwrap().unwrap().header.state_root.to_string();
     let verified = run(&["verify", &proof, "--root", &root, "--json"]).ok().json();
     assert_eq!(verified["valid"], true);
+    let key = format!("{address}:0,0x1");
+    let witness = run(&["witness", &dir, &key, &address.to_string(), "--at", "5000"]).ok().stdout;
+    let witness: ExecutionWitness = serde_json::from_str(&witness).unwrap();
+    let state = witness.open(root.parse().unwrap()).unwrap();
+    let found = state.account(address.as_slice()).unwrap();
+    assert_eq!(found, store_account);
     let other = B256::repeat_byte(1).to_string();
     let verified = run(&["verify", &proof, "--root", &other, "--json"]);
     assert_eq!((verified.code, &verified.json()["valid"]), (Some(1), &false.into()));

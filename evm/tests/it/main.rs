@@ -12,3 +12,4 @@ mod eip1186;
 mod era1;
 mod genesis_and_rewards;
 mod made;
+mod witness;

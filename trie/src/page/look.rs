@@ -70,7 +70,7 @@ impl<'a> Page<'a> {
             };
             match order {
                 Ordering::Greater => break,
-                Ordering::Equal if !entry.is_child() => return Find::Here(index),
+                Ordering::Equal if !entry.is_child() && !entry.is_blinded() => return Find::Here(index),
                 _ => {}
             }
             in_account =

@@ -11,7 +11,7 @@ mod blake3;
 mod error;
 mod ethereum;
 pub mod node;
-mod prove;
+pub(crate) mod prove;
 mod verify;
 
 pub use error::{Flaw, ProofError};

@@ -9,7 +9,7 @@ use alloy_primitives::B256;
 
 use super::{MultiProof, ProofScheme};
 use crate::levels::{HashError, Pages, Refs, branch_value, encode_leaf};
-use crate::page::{Item, Page, Shape};
+use crate::page::{ACCOUNT_DEPTH, Item, Page, Shape};
 use crate::path::{Path, nibble};
 use crate::scheme::{NodeRef, Scheme};
 use crate::structure::{Branch, Edge, Structure, Target, path_of};
@@ -79,6 +79,22 @@ pub fn prove_many<S: ProofScheme>(
     }
     let Walk { values, nodes, .. } = walk;
     Ok(ProvedMany { values, proof: MultiProof { nodes } })
+}
+
+/// The nodes on the ways of `keys`, which may be accounts and slots together, each node once at each of its places, in pre-order.
+/// Branches name all their children.
+pub(crate) fn nodes_on_ways<S: ProofScheme>(
+    pages: &impl Pages,
+    shape: Shape,
+    root: Option<u64>,
+    keys: &[&[u8]],
+) -> Result<Vec<Vec<u8>>, HashError> {
+    let mut walk = Walk::<S, _>::new(pages, shape, keys);
+    walk.whole_branches = true;
+    if let Some(start) = Place::root(pages, root)? {
+        walk.all(start)?;
+    }
+    Ok(walk.nodes)
 }
 
 /// Proves an account and `slots` of it. `account` is its key in the trie (32 bytes), `slots` those of its slots.
@@ -194,13 +210,16 @@ struct Walk<'a, 'k, S, P> {
     nodes: Vec<Vec<u8>>,
     /// The entry of the key that was found last.
     last: Option<(Place<'a>, u16)>,
+    /// Whether branches name their children beside the ways too.
+    whole_branches: bool,
     scheme: PhantomData<S>,
 }
 
 impl<'a, 'k, S: ProofScheme, P: Pages> Walk<'a, 'k, S, P> {
     fn new(pages: &'a P, shape: Shape, keys: &'k [&'k [u8]]) -> Self {
         let values = vec![None; keys.len()];
-        Self { pages, shape, keys, values, nodes: Vec::new(), last: None, scheme: PhantomData }
+        let (nodes, last) = (Vec::new(), None);
+        Self { pages, shape, keys, values, nodes, last, whole_branches: false, scheme: PhantomData }
     }
 
     fn key(&self, at: usize) -> &'k [u8] {
@@ -270,6 +289,7 @@ impl<'a, 'k, S: ProofScheme, P: Pages> Walk<'a, 'k, S, P> {
             .filter(|key| goes_on(**key))
             .fold(0, |mask: u16, key| mask | 1 << nibble(self.key(*key), depth));
         let ends = keys.iter().any(|key| !goes_on(*key));
+        let (opened, ends) = if self.whole_branches { (u16::MAX, true) } else { (opened, ends) };
         let mut node = Vec::new();
         S::open_branch(&children, value, opened, ends, &mut node);
         self.keep(node, place.target_ref(place.edge.target), place.is_root);
@@ -280,13 +300,19 @@ impl<'a, 'k, S: ProofScheme, P: Pages> Walk<'a, 'k, S, P> {
                 *slot = value.map(<[u8]>::to_vec);
             }
         }
+        // Of accounts that part in their last nibble a partial trie wants all (keys that are not hashed may do that).
+        let shows_all = self.whole_branches && self.shape == Shape::Accounts && depth + 1 == ACCOUNT_DEPTH;
         for edge in edges {
             let through = |key: &&usize| {
                 let key = self.key(**key);
                 key.len() * 2 > depth && nibble(key, depth) == edge.nibble
             };
-            let keys = keys.iter().filter(through).copied().collect();
-            self.place(Place { edge: *edge, is_root: false, ..place.clone() }, keys)?;
+            let keys: Vec<usize> = keys.iter().filter(through).copied().collect();
+            let below = Place { edge: *edge, is_root: false, ..place.clone() };
+            match edge.target {
+                Target::Entry(entry) if keys.is_empty() && shows_all => self.leaf(&below, entry, &[])?,
+                _ => self.place(below, keys)?,
+            }
         }
         Ok(())
     }
@@ -306,15 +332,24 @@ impl<'a, 'k, S: ProofScheme, P: Pages> Walk<'a, 'k, S, P> {
             Item::Child { .. } | Item::Blinded { .. } => return Ok(()),
         };
         let path = path_of(place.page, index, from, found.end);
+        let mut below = Vec::new();
         for key in keys {
             let whole = self.key(*key);
-            if whole.len() * 2 == found.end && Path::range(whole, from, found.end) == path {
-                if let Some(slot) = self.values.get_mut(*key) {
-                    *slot = Some(value.to_vec());
-                }
-                self.last = Some((place.clone(), entry));
+            if whole.len() * 2 < found.end || Path::range(whole, from, found.end) != path {
+                continue;
             }
+            if whole.len() * 2 > found.end {
+                below.push(*key);
+                continue;
+            }
+            if let Some(slot) = self.values.get_mut(*key) {
+                *slot = Some(value.to_vec());
+            }
+            self.last = Some((place.clone(), entry));
         }
-        Ok(())
+        match storage {
+            Some(edge) => self.place(Place { edge, is_root: true, ..place.clone() }, below),
+            None => Ok(()),
+        }
     }
 }
