@@ -27,6 +27,13 @@ const FORMAT: u64 = 1;
 /// A row of [`RUNS`].
 type Row = (u64, (u64, u64, u64));
 
+/// What is to be written.
+enum Change {
+    Add(Row),
+    /// In place of all rows of runs from its first version on.
+    Replace(Row),
+}
+
 /// Runs are written to the catalog this many at a time.
 const BATCH: usize = 64;
 
@@ -35,7 +42,7 @@ pub(crate) struct Catalog {
     vfs: Arc<dyn Vfs>,
     dir: PathBuf,
     database: Option<Database>,
-    pending: Vec<Row>,
+    pending: Vec<Change>,
 }
 
 impl std::fmt::Debug for Catalog {
@@ -72,7 +79,16 @@ impl Catalog {
 
     /// Notes a run that was sealed.
     pub(crate) fn add(&mut self, run: &Run) {
-        self.pending.push(row(run));
+        self.note(Change::Add(row(run)));
+    }
+
+    /// Notes a run that took the place of all from its first version on.
+    pub(crate) fn replace(&mut self, run: &Run) {
+        self.note(Change::Replace(row(run)));
+    }
+
+    fn note(&mut self, change: Change) {
+        self.pending.push(change);
         if self.pending.len() >= BATCH {
             self.write();
         }
@@ -120,7 +136,7 @@ impl Catalog {
 
     fn rebuild(&mut self, runs: &Runs) {
         self.database = None;
-        self.pending = runs.now().iter().map(|run| row(run)).collect();
+        self.pending = runs.now().iter().map(|run| Change::Add(row(run))).collect();
         let made = self.make();
         match made {
             Ok(database) => {
@@ -211,14 +227,18 @@ fn read_rows(database: &Database) -> Option<Vec<Row>> {
     rows.collect::<Result<_, _>>().ok()
 }
 
-fn write_rows(database: &Database, rows: &[Row]) -> Result<(), Box<redb::Error>> {
+fn write_rows(database: &Database, changes: &[Change]) -> Result<(), Box<redb::Error>> {
     let boxed = |error: redb::Error| Box::new(error);
     let write = database.begin_write().map_err(|error| boxed(error.into()))?;
     {
         let mut meta = write.open_table(META).map_err(|error| boxed(error.into()))?;
         meta.insert("format", FORMAT).map_err(|error| boxed(error.into()))?;
         let mut table = write.open_table(RUNS).map_err(|error| boxed(error.into()))?;
-        for (key, value) in rows {
+        for change in changes {
+            let (Change::Add((key, value)) | Change::Replace((key, value))) = change;
+            if let Change::Replace((_, (first, ..))) = change {
+                table.retain_in(*first.., |_, _| false).map_err(|error| boxed(error.into()))?;
+            }
             table.insert(key, value).map_err(|error| boxed(error.into()))?;
         }
     }

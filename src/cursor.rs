@@ -109,6 +109,7 @@ impl Cursor {
 
     /// The next entry.
     pub(crate) fn next(&mut self) -> Result<Option<Met>> {
+        self.snapshot.check()?;
         loop {
             let Some(frame) = self.frames.last_mut() else { return Ok(None) };
             let page = Page::new(&frame.bytes);

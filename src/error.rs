@@ -29,6 +29,16 @@ pub enum Error {
         /// The last version there is.
         last: u64,
     },
+    /// The version was given up: the store was rolled back. Its number may stand for another commit by now.
+    #[error(
+        "version {version} was given up when the store was rolled back to version {to}: ask for a snapshot of a version that is kept"
+    )]
+    RolledBack {
+        /// The version that was given up.
+        version: u64,
+        /// The version that the store was rolled back to.
+        to: u64,
+    },
     /// The namespaces asked for are not those that the directory was made with.
     #[error("{dir} was made with namespaces [{found}], not [{asked}]: open it without naming any")]
     ConfigMismatch {

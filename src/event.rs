@@ -28,6 +28,13 @@ impl<T: Clone> Event<T> {
         event
     }
 
+    /// An event that never will.
+    pub(crate) fn failed(error: Error) -> Self {
+        let event = Self::new();
+        event.set(Err(error));
+        event
+    }
+
     /// Lets it happen. Only the first call counts.
     pub(crate) fn set(&self, value: Result<T>) {
         if self.value.set(value).is_err() {
@@ -107,7 +114,8 @@ impl<T: Clone> Pending<T> {
     ///
     /// # Errors
     ///
-    /// `Poisoned` where it can never happen because a write failed, `Closed` where the store was closed first.
+    /// `Poisoned` where it can never happen because a write failed, `Closed` where the store was closed first, `RolledBack` where the
+    /// version was given up first.
     pub fn wait(&self) -> Result<T> {
         self.event.wait()
     }

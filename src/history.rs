@@ -1,15 +1,19 @@
 //! Reading a sealed version, at the end of its run or inside it.
 
-use bristlecone_delta::{Locator, SegmentView, Stamp};
+use bristlecone_delta::{Locator, SealedVersion, SegmentView, Stamp};
 use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::{B256, Body, Change, Op, Shape};
 
+use crate::batch::Prepared;
 use crate::graph::{Found, Graph};
 use crate::options::Namespace;
 use crate::overlay::Overlay;
 use crate::reference::Reference;
 use crate::runs::{List, Past, Run};
 use crate::{Error, Result};
+
+/// The operations of a commit, by namespace.
+pub(crate) type Batches = Vec<(u16, Prepared)>;
 
 impl Past {
     /// What stands at `key` in namespace `space`.
@@ -56,6 +60,23 @@ impl Past {
             overlay.apply(&ops, stamp.word())?;
         }
         Ok(overlay)
+    }
+
+    /// The batches that made the versions of the run up to this one, each with what the seal says of its version: all that had an effect.
+    pub(crate) fn batches(&self, graph: &Graph, spaces: usize) -> Result<Vec<(&SealedVersion, Batches)>> {
+        let versions = self.run.seal.versions.iter().take_while(|sealed| sealed.stamp <= self.stamp());
+        let mut out: Vec<_> = versions.map(|sealed| (sealed, Vec::new())).collect();
+        for space in 0..spaces {
+            for (stamp, ops) in operations(graph, &self.run, self.before.as_deref(), space, self.stamp())? {
+                let at = out.binary_search_by_key(&stamp, |(sealed, _)| sealed.stamp);
+                let (_, batches) = at.ok().and_then(|at| out.get_mut(at)).ok_or_else(|| Error::Damaged {
+                    what: format!("the run up to version {}, with changes of no version,", self.run.last),
+                })?;
+                let ops: Vec<Op<'_>> = ops.iter().map(OwnedOp::borrow).collect();
+                batches.push((space as u16, Prepared::from_ops(&ops)));
+            }
+        }
+        Ok(out)
     }
 
     /// The root of namespace `space` as the seal has it, if the version is the end of its run or its root was computed in time.

@@ -180,7 +180,7 @@ fn before(snapshot: &Snapshot) -> Result<Before> {
     };
     match Inner::at(&snapshot.inner, version) {
         // Another commit has the number by now: the one that was meant is gone.
-        Ok(older) if older.stamp() != parent => Err(snapshot.inner.not_kept(version)),
+        Ok(older) if older.stamp() != parent => Err(snapshot.inner.core.not_kept(version)),
         Ok(older) => Ok(Before::Version(older)),
         Err(Error::VersionNotKept { .. }) => Ok(Before::NotKept),
         Err(error) => Err(error),

@@ -9,6 +9,7 @@ use bristlecone_trie::{Account, B256, Shape, U256};
 use bytes::Bytes;
 
 use crate::batch::{TrieKey, no_namespace};
+use crate::given_up::Seen;
 use crate::graph::{Found, WINDOW};
 use crate::options::{Namespace, shape_name};
 use crate::overlay::Overlay;
@@ -20,11 +21,12 @@ use crate::store::Inner;
 use crate::{Error, Result};
 
 /// A read view of one version. Reading takes no lock and never waits for the committer; what the snapshot sees is
-/// kept as long as it lives.
+/// kept as long as it lives. Where its version is rolled back, every question to it ends with [`Error::RolledBack`].
 #[derive(Clone)]
 pub struct Snapshot {
     pub(crate) inner: Arc<Inner>,
     source: Source,
+    seen: Seen,
 }
 
 /// Where the pages of the version are.
@@ -65,12 +67,18 @@ pub enum Since {
 }
 
 impl Snapshot {
-    pub(crate) fn in_memory(inner: Arc<Inner>, lease: Lease<Arc<VersionState>>) -> Self {
-        Self { inner, source: Source::Memory(lease) }
+    pub(crate) fn in_memory(inner: Arc<Inner>, lease: Lease<Arc<VersionState>>, seen: Seen) -> Self {
+        Self { inner, source: Source::Memory(lease), seen }
     }
 
-    pub(crate) fn sealed(inner: Arc<Inner>, lease: Lease<Past>) -> Self {
-        Self { inner, source: Source::Sealed(lease) }
+    pub(crate) fn sealed(inner: Arc<Inner>, lease: Lease<Past>, seen: Seen) -> Self {
+        Self { inner, source: Source::Sealed(lease), seen }
+    }
+
+    /// An error where the version was given up.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        self.seen.check(&self.inner.core.given_up, || (self.version(), self.stamp()))
     }
 
     /// The version number.
@@ -105,8 +113,9 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// [`Error::Poisoned`], or damage met on the way.
+    /// [`Error::Poisoned`], [`Error::RolledBack`], or damage met on the way.
     pub fn root(&self) -> Result<B256> {
+        self.check()?;
         match &self.source {
             Source::Memory(lease) => {
                 if lease.root.get().is_none() && !self.inner.core.is_scheduled(lease.version) {
@@ -257,6 +266,7 @@ impl Snapshot {
     /// What stands at a key of the trie.
     #[inline]
     pub(crate) fn find(&self, space: usize, key: &[u8]) -> Result<Option<Found>> {
+        self.check()?;
         let core = &self.inner.core;
         match &self.source {
             Source::Memory(lease) => core.graph.find(lease.spaces.get(space).and_then(|s| s.root), key),
@@ -274,6 +284,7 @@ impl Snapshot {
         keys: &[K],
         found: &mut Vec<Option<Found>>,
     ) -> Result<()> {
+        self.check()?;
         match &self.source {
             Source::Memory(lease) => {
                 let root = lease.spaces.get(space).and_then(|space| space.root);
@@ -290,6 +301,7 @@ impl Snapshot {
 
     /// The pages of namespace `space`, for proofs and scans; all references are known where `hashed`.
     pub(crate) fn overlay(&self, space: usize, hashed: bool) -> Result<Overlay<'_>> {
+        self.check()?;
         let core = &self.inner.core;
         let namespace = core.namespaces.get(space).ok_or(Error::Internal("a namespace that is not there"))?;
         let (overlay, known) = match &self.source {
@@ -354,7 +366,7 @@ impl View<'_> {
     ///
     /// # Errors
     ///
-    /// [`Error::WrongShape`] in a namespace of accounts; damage met on the way.
+    /// [`Error::WrongShape`] in a namespace of accounts; [`Error::RolledBack`]; damage met on the way.
     #[inline]
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let trie_key = self.key(Shape::Flat, "a flat key", key)?;
@@ -504,7 +516,9 @@ impl View<'_> {
     ///
     /// As [`get`](Self::get).
     pub fn changed_since(&self, key: Key<'_>, older: &Snapshot) -> Result<Since> {
-        if !Arc::ptr_eq(&self.snapshot.inner, &older.inner) || older.stamp() > self.snapshot.stamp() {
+        self.snapshot.check()?;
+        let is_other = !Arc::ptr_eq(&self.snapshot.inner, &older.inner);
+        if is_other || older.stamp() > self.snapshot.stamp() || older.check().is_err() {
             return Ok(Since::NotAnAncestor);
         }
         let trie_key = self.trie_key(key)?;

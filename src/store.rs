@@ -13,6 +13,7 @@ use bristlecone_trie::{B256, Shape};
 use crate::batch::{CODE, Prepared};
 use crate::catalog::Catalog;
 use crate::event::{Asked, Event};
+use crate::given_up::Seen;
 use crate::graph::Graph;
 use crate::options::{KeyMode, Namespace, SchemeKind, decode_config, encode_config};
 use crate::pipeline::apply::{Identity, apply};
@@ -20,6 +21,7 @@ use crate::pipeline::log::LogMessage;
 use crate::pipeline::root::RootMessage;
 use crate::pipeline::{Core, lock, log, root, seal};
 use crate::reference::Reference;
+use crate::runs::Run;
 use crate::state::{Operations, SpaceState, UntilSealed, VersionState, store_root};
 use crate::{Batch, Commit, Error, Options, Result, Snapshot};
 
@@ -51,11 +53,21 @@ impl std::fmt::Debug for Store {
 }
 
 /// One who commits at a time.
-struct Committer {
+pub(crate) struct Committer {
     opening: u32,
     counter: u64,
-    next_version: u64,
-    latest: Option<Arc<VersionState>>,
+    pub(crate) next_version: u64,
+    pub(crate) latest: Option<Arc<VersionState>>,
+}
+
+impl Committer {
+    /// A stamp that was never given.
+    pub(crate) fn next_stamp(&mut self) -> Result<Stamp> {
+        let stamp = Stamp::new(self.opening, self.counter + 1)
+            .ok_or(Error::Internal("the stamps of this opening are used up"))?;
+        self.counter += 1;
+        Ok(stamp)
+    }
 }
 
 struct Threads {
@@ -69,7 +81,7 @@ struct Threads {
 pub(crate) struct Inner {
     pub(crate) core: Arc<Core>,
     dir: PathBuf,
-    committer: Mutex<Committer>,
+    pub(crate) committer: Mutex<Committer>,
     threads: Mutex<Option<Threads>>,
     to_root: Sender<RootMessage>,
     to_log: Sender<LogMessage>,
@@ -132,6 +144,7 @@ impl Store {
         let no_writer = || Error::Internal("opened for writing without a writer");
         let writer = opened.writer.take().ok_or_else(no_writer)?;
         let log_writer = opened.log.take().ok_or_else(no_writer)?;
+        let covered = log_writer.sealed_position();
         let (to_log, log_rx) = channel();
         let (to_root, root_rx) = channel();
         let (to_seal, seal_rx) = channel();
@@ -151,7 +164,7 @@ impl Store {
             spawn("root").spawn(move || root::run(&shared, &root_rx, &log_tx, &to_seal)).map_err(io)?;
         let (shared, log_tx) = (core.clone(), to_log.clone());
         let seal_thread = spawn("seal")
-            .spawn(move || seal::run(&shared, writer, catalog, &seal_rx, &log_tx))
+            .spawn(move || seal::run(&shared, writer, catalog, &seal_rx, &log_tx, covered))
             .map_err(io)?;
         let threads = Threads {
             to_log: to_log.clone(),
@@ -189,11 +202,9 @@ impl Store {
         if lock(&inner.threads).is_none() {
             return Err(Error::Closed);
         }
-        let stamp = Stamp::new(committer.opening, committer.counter + 1)
-            .ok_or(Error::Internal("the stamps of this opening are used up"))?;
+        let stamp = committer.next_stamp()?;
         let identity = Identity { version: committer.next_version, stamp };
         let state = apply(&inner.core, committer.latest.as_deref(), identity, prepared)?;
-        committer.counter += 1;
         committer.next_version += 1;
         committer.latest = Some(state.clone());
         let _ = inner.to_log.send(LogMessage::Commit(state.clone()));
@@ -321,7 +332,14 @@ fn random_id(dir: &Path) -> Result<[u8; 16]> {
 /// Publishes the last sealed version, whose pages are all stored.
 fn sealed_state(core: &Core) -> Result<Option<Arc<VersionState>>> {
     let Some(run) = core.runs.last() else { return Ok(None) };
-    let Some(version) = run.seal.versions.last() else { return Ok(None) };
+    let state = state_of(core, &run)?;
+    core.versions.publish(state.version, state.stamp.word(), state.clone())?;
+    Ok(Some(state))
+}
+
+/// The version at the end of `run`, whose pages are all stored.
+pub(crate) fn state_of(core: &Core, run: &Run) -> Result<Arc<VersionState>> {
+    let version = run.seal.versions.last().ok_or(Error::Internal("a run without a version"))?;
     let mut spaces = Vec::new();
     let mut roots = Vec::new();
     for space in &run.seal.namespaces {
@@ -336,7 +354,7 @@ fn sealed_state(core: &Core) -> Result<Option<Arc<VersionState>>> {
     }
     let users = core.user_namespaces();
     let root = store_root(users, roots.get(..users.len()).unwrap_or_default());
-    let state = Arc::new(VersionState {
+    Ok(Arc::new(VersionState {
         version: version.version,
         stamp: version.stamp,
         parent: version.parent,
@@ -348,9 +366,7 @@ fn sealed_state(core: &Core) -> Result<Option<Arc<VersionState>>> {
         root: Arc::new(Event::done(root)),
         sealed: Arc::new(Event::done(())),
         logged: OnceLock::new(),
-    });
-    core.versions.publish(state.version, state.stamp.word(), state.clone())?;
-    Ok(Some(state))
+    }))
 }
 
 /// Applies the logged commits that no seal covers, under the versions and stamps they had.
@@ -403,15 +419,17 @@ impl Inner {
     }
 
     pub(crate) fn latest(inner: &Arc<Self>) -> Result<Snapshot> {
+        let seen = Seen::now(&inner.core.given_up);
         let lease = inner.core.versions.latest().ok_or(Error::NoVersion)?;
-        Ok(Snapshot::in_memory(inner.clone(), lease))
+        Ok(Snapshot::in_memory(inner.clone(), lease, seen))
     }
 
     pub(crate) fn at(inner: &Arc<Self>, version: u64) -> Result<Snapshot> {
         let core = &inner.core;
+        let seen = Seen::now(&core.given_up);
         // A version is found in memory until it is sealed, and in the log from then on; it is never in neither.
         if let Some(lease) = core.versions.lease(version) {
-            return Ok(Snapshot::in_memory(inner.clone(), lease));
+            return Ok(Snapshot::in_memory(inner.clone(), lease, seen));
         }
         while let Some(past) = core.runs.find(version) {
             let stamp = past.stamp();
@@ -419,17 +437,10 @@ impl Inner {
             let lease = core.versions.hold(version, stamp.word(), past).ok_or(full)?;
             // Between the finding and the lease it may have been given up; from here on whoever would sees the lease.
             if core.runs.find(version).is_some_and(|again| again.stamp() == stamp) {
-                return Ok(Snapshot::sealed(inner.clone(), lease));
+                return Ok(Snapshot::sealed(inner.clone(), lease, seen));
             }
         }
-        Err(inner.not_kept(version))
-    }
-
-    /// The error for a version that is not there.
-    pub(crate) fn not_kept(&self, version: u64) -> Error {
-        let Some(range) = self.core.versions.range() else { return Error::NoVersion };
-        let first = self.core.runs.first_version().unwrap_or(*range.start());
-        Error::VersionNotKept { version, first, last: *range.end() }
+        Err(core.not_kept(version))
     }
 
     pub(crate) fn flush(&self) -> Result<()> {

@@ -27,6 +27,8 @@ struct World {
     durable: Option<u64>,
     held: Vec<(u64, Snapshot)>,
     commits: Vec<Commit>,
+    /// Snapshots and handles of versions that were rolled back.
+    given_up: Vec<(Option<Snapshot>, Option<Commit>)>,
     largest: usize,
     rng: Rng,
 }
@@ -51,6 +53,7 @@ impl World {
             durable: None,
             held: Vec::new(),
             commits: Vec::new(),
+            given_up: Vec::new(),
             largest,
             rng,
         }
@@ -62,7 +65,8 @@ impl World {
 
     fn step(&mut self) -> Check {
         match self.rng.below(100) {
-            0..70 => self.commit()?,
+            0..66 => self.commit()?,
+            66..70 => self.roll_back()?,
             70..75 => self.commit_badly()?,
             75..80 => self.flush()?,
             80..84 => {
@@ -127,6 +131,68 @@ impl World {
         Ok(())
     }
 
+    /// Goes back, often not far. What is held of the versions after ends with an error, and nothing else does.
+    fn roll_back(&mut self) -> Check {
+        let Some(last) = self.model.last_version() else {
+            return match self.store().rollback(self.model.first) {
+                Err(Error::NoVersion) => Ok(()),
+                other => Err(format!("an empty store was rolled back: {other:?}")),
+            };
+        };
+        let far = (last - self.model.first) as usize;
+        let far = if self.rng.chance(70) { far.min(4) } else { far };
+        let to = last - self.rng.within(0, far) as u64;
+        if !matches!(self.store().rollback(last + 1), Err(Error::VersionNotKept { .. })) {
+            return Err("rolled back to a version that never was".into());
+        }
+        self.store().rollback(to).map_err(|error| format!("rolling back from {last} to {to}: {error}"))?;
+        self.model.cut(Some(to));
+        self.durable = Some(to);
+        let sealed = (self.store().latest_durable(), self.store().latest_sealed());
+        if sealed != (Some(to), Some(to)) {
+            return Err(format!("after going back to {to}: {sealed:?}"));
+        }
+        let (held, commits) = (std::mem::take(&mut self.held), std::mem::take(&mut self.commits));
+        for (version, snapshot) in held {
+            if version > to {
+                self.given_up.push((Some(snapshot), None));
+            } else {
+                self.held.push((version, snapshot));
+            }
+        }
+        for commit in commits {
+            if commit.version() > to {
+                self.given_up.push((None, Some(commit)));
+            } else {
+                self.commits.push(commit);
+            }
+        }
+        self.look_at_given_up()
+    }
+
+    fn look_at_given_up(&mut self) -> Check {
+        let latest = self.store.as_ref().and_then(|store| store.latest().ok());
+        let ended = |what: &str, error: Option<Error>| match error {
+            Some(Error::RolledBack { .. }) => Ok(()),
+            other => Err(format!("{what} of a version that was given up: {other:?}")),
+        };
+        for (snapshot, commit) in &self.given_up {
+            if let Some(snapshot) = snapshot {
+                verify::is_refused(snapshot, &self.model, ended)?;
+                if let Some(latest) = &latest {
+                    verify::is_no_ancestor(snapshot, latest, &self.model)?;
+                }
+            }
+            if let Some(commit) = commit {
+                ended("durable", commit.durable().wait().err())?;
+                ended("root", commit.root().wait().err())?;
+                ended("sealed", commit.sealed().wait().err())?;
+                ended("a snapshot", commit.snapshot().err())?;
+            }
+        }
+        Ok(())
+    }
+
     /// Roots that no schedule has, of versions old and new.
     fn ask_roots(&mut self) -> Check {
         for commit in std::mem::take(&mut self.commits) {
@@ -148,6 +214,7 @@ impl World {
             self.held.clear();
             drop(store);
         }
+        (self.held, self.given_up) = (Vec::new(), Vec::new());
         self.durable = self.model.last_version();
         self.open()
     }
@@ -165,7 +232,7 @@ impl World {
     fn go_on_with(&mut self, image: SimVfs) -> Check {
         self.overwrites()?;
         self.look_at_held()?;
-        (self.held, self.commits) = (Vec::new(), Vec::new());
+        (self.held, self.commits, self.given_up) = (Vec::new(), Vec::new(), Vec::new());
         self.store = None;
         self.options = self.config.options(image.clone());
         self.sim = image;
@@ -223,7 +290,7 @@ impl World {
             verify::snapshot(snapshot, &self.model, *version, Depth::READS, &mut self.rng)
                 .map_err(|what| format!("a snapshot that is held: {what}"))?;
         }
-        Ok(())
+        self.look_at_given_up()
     }
 
     fn overwrites(&self) -> Check {
@@ -248,6 +315,7 @@ impl World {
             changes::history(&self.model, &store.latest().unwrap(), 10, &mut self.rng)?;
         }
         drop((std::mem::take(&mut self.held), std::mem::take(&mut self.commits)));
+        self.given_up.clear();
         store.close().map_err(|error| format!("close: {error}"))?;
         self.overwrites()
     }

@@ -49,6 +49,7 @@ enum Command {
     Check(commands::check::Args),
     Diff(commands::diff::Args),
     History(commands::history::Args),
+    Rollback(commands::rollback::Args),
 }
 
 fn main() -> ExitCode {
@@ -77,5 +78,6 @@ fn execute(command: Command, output: &mut Output) -> Result<(), Failure> {
         Command::Check(args) => commands::check::execute(&args, output),
         Command::Diff(args) => commands::diff::execute(&args, output),
         Command::History(args) => commands::history::execute(&args, output),
+        Command::Rollback(args) => commands::rollback::execute(&args, output),
     }
 }

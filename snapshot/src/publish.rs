@@ -19,7 +19,7 @@ use std::fmt;
 use std::ops::{Deref, RangeInclusive};
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use std::time::Duration;
 
 use crate::Error;
@@ -250,14 +250,7 @@ impl<T: Send + Sync + 'static> Versions<T> {
         if let Some(latest) = self.load(&self.latest, &guard).filter(|latest| latest.version >= version) {
             return Err(Error::NotAscending { version, latest: latest.version });
         }
-        if self.directory(&guard).chunk(version).is_none() {
-            let mut chunks = self.directory(&guard).chunks.clone();
-            let at = chunks.partition_point(|(number, _)| *number < version >> CHUNK_BITS);
-            chunks.insert(at, (version >> CHUNK_BITS, Arc::new(Chunk::new())));
-            self.replace_directory(chunks, &guard);
-        }
-        let entry = Arc::new(Entry { version, stamp, gone: AtomicBool::new(false), value });
-        let raw = Arc::into_raw(entry).cast_mut();
+        let raw = self.enter(version, stamp, value, &guard);
         if let Some(cell) = self.directory(&guard).cell(version) {
             cell.store(raw, Release);
         }
@@ -325,7 +318,7 @@ impl<T: Send + Sync + 'static> Versions<T> {
         true
     }
 
-    /// Rolls back: takes every version above `version` out of the table; the latest is then the highest that is
+    /// Takes every version above `version` out of the table; the latest is then the highest that is
     /// left. Returns how many left. The same promise holds for them as for [`forget`](Self::forget).
     pub fn unpublish_after(&self, version: u64) -> usize {
         let _writer = lock(&self.writer);
@@ -334,6 +327,32 @@ impl<T: Send + Sync + 'static> Versions<T> {
             Some(first) => self.remove(first..=u64::MAX, &guard),
             None => 0,
         }
+    }
+
+    /// Rolls back: publishes `value` as `version`, in place of what stood there, and takes every version above it out of the table. At no
+    /// moment is there no latest version. Returns how many left. The same promise holds for them as for [`forget`](Self::forget).
+    ///
+    /// # Errors
+    /// [`Error::ReservedStamp`] for the stamp `u64::MAX`.
+    pub fn roll_back(&self, version: u64, stamp: u64, value: T) -> Result<usize, Error> {
+        if stamp > LAST_STAMP {
+            return Err(Error::ReservedStamp { version });
+        }
+        let _writer = lock(&self.writer);
+        let guard = pin();
+        let raw = self.enter(version, stamp, value, &guard);
+        let Some(cell) = self.directory(&guard).cell(version) else { return Ok(0) };
+        let replaced = cell.swap(raw, AcqRel);
+        let oldest = self.load(&self.oldest, &guard);
+        if oldest.is_none_or(|oldest| oldest.version >= version) {
+            self.oldest.store(raw, Release);
+        }
+        self.latest.store(raw, Release);
+        if !replaced.is_null() {
+            self.give_up(vec![replaced], &guard);
+        }
+        let later = version.checked_add(1).map_or(0, |first| self.remove(first..=u64::MAX, &guard));
+        Ok(later + usize::from(!replaced.is_null()))
     }
 
     /// The lowest and the highest published version; None where none is. Between them versions may be missing. Lock-free.
@@ -408,6 +427,17 @@ impl<T: Send + Sync + 'static> Versions<T> {
         Leased::Yes(Lease { held: Arc::new(Held { entry, ticket }) })
     }
 
+    /// Makes an entry, and room for it in the directory. The caller holds the writer's lock, and puts the entry into its cell.
+    fn enter(&self, version: u64, stamp: u64, value: T, guard: &Guard) -> *mut Entry<T> {
+        if self.directory(guard).chunk(version).is_none() {
+            let mut chunks = self.directory(guard).chunks.clone();
+            let at = chunks.partition_point(|(number, _)| *number < version >> CHUNK_BITS);
+            chunks.insert(at, (version >> CHUNK_BITS, Arc::new(Chunk::new())));
+            self.replace_directory(chunks, guard);
+        }
+        Arc::into_raw(Arc::new(Entry { version, stamp, gone: AtomicBool::new(false), value })).cast_mut()
+    }
+
     /// Takes a range of versions out of the table. The caller holds the writer's lock.
     fn remove(&self, versions: RangeInclusive<u64>, guard: &Guard) -> usize {
         let directory = self.directory(guard);
@@ -425,26 +455,31 @@ impl<T: Send + Sync + 'static> Versions<T> {
         if removed.contains(&self.oldest.load(Relaxed)) {
             self.oldest.store(first(directory.published(high..=u64::MAX).next()), Release);
         }
+        let count = removed.len();
+        self.give_up(removed, guard);
+        if directory.chunks_in(&versions).iter().any(|(_, chunk)| chunk.is_empty()) {
+            let mut chunks = directory.chunks.clone();
+            chunks.retain(|(_, chunk)| !chunk.is_empty());
+            self.replace_directory(chunks, guard);
+        }
+        count
+    }
+
+    /// Marks entries that were just taken out of the table, wherever they stood, and leaves them to their leases.
+    fn give_up(&self, removed: Vec<*mut Entry<T>>, guard: &Guard) {
         for entry in &removed {
             // SAFETY: taken out of the table just now; the strong count is still ours.
             unsafe { &**entry }.gone.store(true, Release);
         }
         // Orders the marks before every later scan of the registry, by whichever thread learns that this returned.
         fence(SeqCst);
-        if directory.chunks_in(&versions).iter().any(|(_, chunk)| chunk.is_empty()) {
-            let mut chunks = directory.chunks.clone();
-            chunks.retain(|(_, chunk)| !chunk.is_empty());
-            self.replace_directory(chunks, guard);
-        }
-        let count = removed.len();
         let counts: Vec<Count<T>> = removed.into_iter().map(|entry| Count(entry)).collect();
         guard.defer(move || drop(counts));
-        count
     }
 
     fn replace_directory(&self, chunks: Vec<(u64, Arc<Chunk<T>>)>, guard: &Guard) {
         let fresh = Box::into_raw(Box::new(Directory { chunks }));
-        let old = self.directory.swap(fresh, std::sync::atomic::Ordering::AcqRel);
+        let old = self.directory.swap(fresh, AcqRel);
         // SAFETY: from a box; the swap gave it to the writer alone, and readers are waited for by the deferral.
         let old = unsafe { Box::from_raw(old) };
         guard.defer(move || drop(old));

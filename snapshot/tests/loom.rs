@@ -463,6 +463,28 @@ fn a_number_that_is_published_again_does_not_revive_its_former_bearer() {
     );
 }
 
+#[test]
+fn while_it_is_rolled_back_there_is_a_latest_version() {
+    explore_both(
+        3,
+        First::second_of_two,
+        |first| {
+            assert_eq!(first.versions.roll_back(0, 10, Ground::new(2)), Ok(2));
+            first.reclaim_unless_live(11);
+        },
+        |first| {
+            let lease = first.versions.latest().unwrap();
+            lease.stand();
+            assert!(matches!((lease.version(), lease.stamp()), (1, 11) | (0, 10)));
+            drop(lease);
+            if let Some(lease) = first.versions.lease(1) {
+                lease.stand();
+            }
+        },
+        |first| assert_eq!(first.versions.range(), Some(0..=0)),
+    );
+}
+
 /// Something that is found in a list of the caller's, held, and looked for again; and taken out of the list meanwhile.
 struct Listed {
     versions: Arc<Versions<()>>,

@@ -35,8 +35,24 @@ pub(crate) fn apply(
     identity: Identity,
     batch: Vec<(u16, Prepared)>,
 ) -> Result<Arc<VersionState>> {
-    let mut spaces = match latest {
-        Some(latest) => latest.spaces.clone(),
+    let (state, applied) = build(core, latest, identity, batch)?;
+    publish(core, &state, &applied)?;
+    Ok(state)
+}
+
+/// Applies `batch` to `parent`. Nobody sees the result yet; it says what it did to slots, for [`publish`], [`bury`] or [`Touched::undo`].
+///
+/// # Errors
+///
+/// As [`apply`].
+pub(crate) fn build(
+    core: &Core,
+    parent: Option<&VersionState>,
+    identity: Identity,
+    batch: Vec<(u16, Prepared)>,
+) -> Result<(Arc<VersionState>, Vec<Touched>)> {
+    let mut spaces = match parent {
+        Some(parent) => parent.spaces.clone(),
         None => empty_spaces(core),
     };
     let mut applied: Vec<Touched> = Vec::with_capacity(batch.len());
@@ -70,7 +86,7 @@ pub(crate) fn apply(
     let state = Arc::new(VersionState {
         version: identity.version,
         stamp: identity.stamp,
-        parent: latest.map(|latest| latest.stamp),
+        parent: parent.map(|parent| parent.stamp),
         spaces,
         batch: Operations::new(batch),
         replaced: UntilSealed::new(replaced),
@@ -80,14 +96,19 @@ pub(crate) fn apply(
         sealed: Arc::new(Event::new()),
         logged: OnceLock::new(),
     });
-    bury(core, &state, &applied);
-    core.enter(&state);
+    Ok((state, applied))
+}
+
+/// Makes `state` the latest version.
+fn publish(core: &Core, state: &Arc<VersionState>, applied: &[Touched]) -> Result<()> {
+    bury(core, state, applied);
+    core.enter(state);
     core.versions.publish(state.version, state.stamp.word(), state.clone())?;
     add(&core.counters.commits, 1);
-    add(&core.counters.changed_keys, changed);
+    add(&core.counters.changed_keys, state.changed);
     metrics::counter!("bristlecone_commits").increment(1);
-    metrics::counter!("bristlecone_changed_keys").increment(changed);
-    Ok(state)
+    metrics::counter!("bristlecone_changed_keys").increment(state.changed);
+    Ok(())
 }
 
 /// The state of each namespace before the first version.
@@ -170,7 +191,7 @@ fn update(
 
 /// Gives what the commit took the place of its life: it was born with the commit that made it and died with this one. A
 /// page that was loaded for this commit alone lived for nobody.
-fn bury(core: &Core, state: &VersionState, applied: &[Touched]) {
+pub(crate) fn bury(core: &Core, state: &VersionState, applied: &[Touched]) {
     let died = state.stamp.word();
     let mut lives = lock(&core.lives);
     for touched in applied {

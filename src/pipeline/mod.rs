@@ -16,6 +16,7 @@ use bristlecone_delta::{Locator, Stamp};
 use bristlecone_snapshot::{Lives, Lookup, SlotId, Versions, pin};
 use bristlecone_trie::{B256, Item, Page};
 
+use crate::given_up::GivenUp;
 use crate::graph::Graph;
 use crate::options::{Backpressure, Namespace, RootSchedule};
 use crate::reference::Reference;
@@ -62,6 +63,7 @@ pub(crate) struct Core {
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) versions: Versions<Arc<VersionState>>,
     pub(crate) runs: Runs,
+    pub(crate) given_up: GivenUp,
     pub(crate) lives: Mutex<Lives<Dead>>,
     pub(crate) latest_durable: Latest,
     pub(crate) latest_sealed: Latest,
@@ -134,6 +136,7 @@ impl Core {
             latest_durable: Latest::new(runs.last_version()),
             latest_sealed: Latest::new(runs.last_version()),
             runs,
+            given_up: GivenUp::default(),
             lives: Mutex::new(Lives::new()),
             roots: options.roots,
             seal_keys: options.seal_keys,
@@ -161,6 +164,13 @@ impl Core {
             RootSchedule::Every(n) => version.is_multiple_of(n),
             RootSchedule::OnDemand => false,
         }
+    }
+
+    /// The error for a version that is not there.
+    pub(crate) fn not_kept(&self, version: u64) -> Error {
+        let Some(range) = self.versions.range() else { return Error::NoVersion };
+        let first = self.runs.first_version().unwrap_or(*range.start());
+        Error::VersionNotKept { version, first, last: *range.end() }
     }
 
     /// Takes the store out of service for writing, for good.

@@ -44,6 +44,8 @@ pub(crate) enum RootMessage {
     Cut,
     /// Seal everything so far and say so.
     Flush(Asked<()>),
+    /// Something for the sealing thread, behind all that goes there.
+    Forward(SealMessage),
     /// Nothing comes after this.
     Close,
 }
@@ -100,6 +102,9 @@ pub(crate) fn run(
                 cut(&mut hasher, &mut run, seals);
                 let _ = seals.send(SealMessage::Flush(done));
             }
+            Ok(RootMessage::Forward(message)) => {
+                let _ = seals.send(message);
+            }
             Ok(RootMessage::Close) | Err(RecvTimeoutError::Disconnected) => {
                 // Those who ask from now on, and those in the queue, are told when it is dropped.
                 return cut(&mut hasher, &mut run, seals);
@@ -155,9 +160,17 @@ impl Hasher<'_> {
 
     /// The same for a version that nobody need have kept in memory: where it was sealed meanwhile, its root comes from the log.
     fn settle_wanted(&mut self, state: &VersionState, lease: Option<&Lease<Arc<VersionState>>>) {
-        match self.core.runs.find(state.version) {
-            Some(past) if lease.is_none() => state.root.set(self.core.sealed_root(&past)),
-            _ => self.settle(state),
+        if lease.is_some() {
+            return self.settle(state);
+        }
+        let core = self.core;
+        match core.runs.find(state.version).filter(|past| past.stamp() == state.stamp) {
+            Some(past) => state.root.set(core.sealed_root(&past)),
+            // Neither in memory nor in the log.
+            None => {
+                let given_up = core.given_up.check(state.version, state.stamp);
+                state.root.set(Err(given_up.err().unwrap_or_else(|| core.not_kept(state.version))));
+            }
         }
     }
 }

@@ -316,6 +316,53 @@ fn account_proof<S: ProofScheme + Scheme>(
     Ok(())
 }
 
+/// Every question to `snapshot` ends with an error, of which `ended` says whether it is the right one.
+pub(crate) fn is_refused(
+    snapshot: &Snapshot,
+    model: &Model,
+    ended: impl Fn(&str, Option<bristlecone::Error>) -> Check,
+) -> Check {
+    ended("the root", snapshot.root().err())?;
+    ended("code", snapshot.code(B256::ZERO).err())?;
+    for namespace in &model.namespaces {
+        let view = go(snapshot.namespace(&namespace.name), || "a namespace".into())?;
+        ended("the root of a namespace", view.root().err())?;
+        let (key, slot) = (&[7; 32][..], B256::ZERO);
+        match namespace.shape {
+            Shape::Flat => {
+                ended("get", view.get(key).err())?;
+                ended("get_many", view.get_many(&[key, key]).err())?;
+                ended("a scan", view.iter(KeyRange::all()).err())?;
+                ended("a proof", view.prove(key).err())?;
+                ended("changed_since", view.changed_since(Key::Flat(key), snapshot).err())?;
+            }
+            Shape::Accounts => {
+                ended("account", view.account(key).err())?;
+                ended("slot", view.slot(key, slot).err())?;
+                ended("account_many", view.account_many(&[key]).err())?;
+                ended("a scan", view.iter_accounts().err())?;
+                ended("a proof", view.prove_account(key, &[slot]).err())?;
+                ended("changed_since", view.changed_since(Key::Account(key), snapshot).err())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// `newer` is not built on `older`, and says so.
+pub(crate) fn is_no_ancestor(older: &Snapshot, newer: &Snapshot, model: &Model) -> Check {
+    for (at, namespace) in model.namespaces.iter().enumerate() {
+        let view = go(newer.namespace(&namespace.name), || "a namespace".into())?;
+        for key in &model.universe.spaces[at].keys {
+            let key = if namespace.shape == Shape::Flat { Key::Flat(key) } else { Key::Account(key) };
+            same(&go(view.changed_since(key, older), String::new)?, &Since::NotAnAncestor, || {
+                format!("{key:?} from {older:?} to {newer:?}")
+            })?;
+        }
+    }
+    Ok(())
+}
+
 /// What `newer` says of changes since `older`: never *unchanged* of values that differ, and *unchanged* at least of what
 /// no batch in between spoke of.
 pub(crate) fn changes_between(model: &Model, older: &Snapshot, newer: &Snapshot) -> Check {

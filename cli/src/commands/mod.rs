@@ -7,6 +7,7 @@ pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod prove;
 pub(crate) mod replay;
+pub(crate) mod rollback;
 pub(crate) mod stats;
 pub(crate) mod verify;
 pub(crate) mod versions;

@@ -14,4 +14,5 @@ mod kill;
 #[path = "../../../evm/tests/it/made.rs"]
 mod made;
 mod replay;
+mod rollback;
 mod run;

@@ -123,6 +123,11 @@ impl Log {
         self.at
     }
 
+    /// Up to where seals cover the log, as far as it was told: what a seal says that covers nothing more of it.
+    pub fn sealed_position(&self) -> LogPosition {
+        self.sealed_position
+    }
+
     /// Gives the files that `sealed` covers whole back for use by later records.
     ///
     /// # Errors

@@ -88,6 +88,28 @@ fn a_rollback_takes_later_versions_and_numbers_are_used_again() {
 }
 
 #[test]
+fn a_rollback_publishes_what_it_goes_back_to() {
+    let versions = versions();
+    versions.publish(9, 90, "latest").unwrap();
+    let old = versions.latest().unwrap();
+    // What it goes back to is no longer in the table.
+    assert_eq!(versions.roll_back(4, 40, "back"), Ok(1));
+    assert_eq!((versions.range(), versions.published()), (Some(4..=4), vec![(4, 40)]));
+    assert!(old.is_forgotten() && versions.lease(9).is_none());
+    versions.publish(5, 95, "next").unwrap();
+    versions.publish(6, 96, "after").unwrap();
+    // It is, and the oldest is before it.
+    let five = versions.lease(5).unwrap();
+    assert_eq!(versions.roll_back(5, 95, "again"), Ok(2));
+    assert_eq!((*five, five.is_forgotten(), *versions.latest().unwrap()), ("next", true, "again"));
+    assert_eq!((versions.range(), versions.live_stamps()), (Some(4..=5), vec![90, 95]));
+    assert_eq!(versions.roll_back(1, u64::MAX, ""), Err(Error::ReservedStamp { version: 1 }));
+    let empty = self::versions();
+    assert_eq!(empty.roll_back(3, 3, ""), Ok(0));
+    assert_eq!(empty.range(), Some(3..=3));
+}
+
+#[test]
 fn leases_are_listed_with_count_and_age_of_the_oldest() {
     let now = Arc::new(AtomicU64::new(0));
     let clock = Arc::clone(&now);

@@ -133,6 +133,10 @@ mod tests {
                     Ok(_) | Err(crate::Error::SlotWithoutAccount { .. }) => {}
                     Err(error) => panic!("seed {seed}: {error}"),
                 }
+                if rng.random_bool(0.05) {
+                    let latest = store.latest_version().unwrap();
+                    store.rollback(latest - rng.random_range(0..=latest.min(9))).unwrap();
+                }
                 if rng.random_bool(0.1) {
                     store.close().unwrap();
                     store = options(seed, &sim).open("/store").unwrap();

@@ -1,5 +1,6 @@
 //! The sealing thread: a run of versions becomes part of the stored trie.
 
+pub(crate) mod amend;
 mod dead;
 mod pages;
 mod table;
@@ -10,11 +11,13 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 use bristlecone_delta::{
-    GroupWriter, Locator, Seal, SealedNamespace, SealedVersion, SegmentWriter, Stamp, TableOp,
+    GroupWriter, Locator, LogPosition, Seal, Sealed, SealedNamespace, SealedVersion, SegmentWriter, Stamp,
+    TableOp,
 };
-use bristlecone_snapshot::pin;
+use bristlecone_snapshot::{SlotId, pin};
 use bristlecone_trie::Op;
 
+use self::amend::Amendment;
 use self::pages::{Chains, Pages, Written};
 use self::table::Superseded;
 use super::log::LogMessage;
@@ -33,10 +36,23 @@ const NEVER: Duration = Duration::from_secs(3600);
 /// The operations of a commit, by namespace.
 type Batch = (Stamp, Arc<Vec<(u16, Prepared)>>);
 
+/// What was written of a run.
+struct Put {
+    namespaces: Vec<SealedNamespace>,
+    /// The list of what died in it.
+    dead: Option<Locator>,
+    /// Where pages were written.
+    pages: Vec<(SlotId, Locator)>,
+}
+
 /// What the sealing thread is told.
 pub(crate) enum SealMessage {
     /// Versions to seal, oldest first; the last one has a root.
     Run(Vec<Arc<VersionState>>),
+    /// Say again what a seal said.
+    Amend(Box<Amendment>),
+    /// Free what no snapshot sees, up to a stamp.
+    Reclaim(Stamp),
     /// Say when everything before this is sealed.
     Flush(Asked<()>),
 }
@@ -48,8 +64,11 @@ pub(crate) fn run(
     mut catalog: Catalog,
     messages: &Receiver<SealMessage>,
     log: &Sender<LogMessage>,
+    covered: LogPosition,
 ) -> Catalog {
     let mut chains = Chains::default();
+    // Up to where seals cover the log.
+    let mut covered = covered;
     loop {
         // What was retired waits for readers that may be looking at it: a moment, and nobody retires anything meanwhile.
         let waits = core.graph.slots.stats().pending > 0;
@@ -63,14 +82,25 @@ pub(crate) fn run(
         };
         match message {
             SealMessage::Flush(done) => done.0.set(core.check_alive()),
+            SealMessage::Reclaim(stamp) => core.reclaim(stamp.word()),
+            SealMessage::Amend(amendment) => {
+                let outcome = core
+                    .check_alive()
+                    .and_then(|()| amend::amend(core, &mut writer, &mut chains, &amendment, covered));
+                let outcome = outcome.map_err(|error| core.poison(error)).map(|(sealed, run)| {
+                    let _ = log.send(LogMessage::Release(sealed));
+                    catalog.replace(&run);
+                    run
+                });
+                amendment.done.0.set(outcome);
+            }
             SealMessage::Run(run) => {
                 let outcome = core.check_alive().and_then(|()| seal(core, &mut writer, &mut chains, &run));
                 let outcome = outcome.map_err(|error| core.poison(error));
-                if let Ok(sealed) = &outcome {
+                if let Ok((sealed, last)) = &outcome {
                     let _ = log.send(LogMessage::Release(*sealed));
-                    if let Some(last) = core.runs.last() {
-                        catalog.add(&last);
-                    }
+                    catalog.add(last);
+                    covered = sealed.log_position();
                 }
                 for state in &run {
                     if let Err(error) = &outcome {
@@ -100,30 +130,11 @@ fn seal(
     writer: &mut SegmentWriter,
     chains: &mut Chains,
     run: &[Arc<VersionState>],
-) -> Result<bristlecone_delta::Sealed> {
-    let (Some(first), Some(last)) = (run.first(), run.last()) else {
-        return Err(Error::Internal("an empty run"));
-    };
+) -> Result<(Sealed, Arc<Run>)> {
     let started = std::time::Instant::now();
-    let mut out = Written::default();
+    let last = run.last().ok_or(Error::Internal("an empty run"))?;
     let mut group = writer.begin(last.stamp.opening())?;
-    let mut namespaces = Vec::with_capacity(core.namespaces.len());
-    let batches: Vec<Batch> = run.iter().map(|state| (state.stamp, state.batch.get())).collect();
-    for (at, namespace) in core.namespaces.iter().enumerate() {
-        let Some(space) = last.spaces.get(at) else { continue };
-        let commits = operations(&batches, at as u16);
-        let listed: usize = commits.iter().map(|(_, ops)| ops.capacity() * size_of::<Op<'_>>()).sum();
-        core.counters.sealing_bytes.store(listed as u64, Ordering::Relaxed);
-        let Superseded { hidden, gone } = table::superseded(&commits, namespace.shape);
-        let mut pages = Pages { core, group: &mut group, chains, since: first.stamp, gone, out };
-        let root_page = space.root.map(|word| pages.put(word)).transpose()?;
-        out = pages.out;
-        let table = put_table(&mut group, &hidden)?;
-        let root_node = space.hash.get().copied().unwrap_or_default();
-        namespaces.push(SealedNamespace { root_page, root_node, table });
-    }
-    let dead = dead::died(core, run, out.gone_on_from);
-    let dead = if dead.is_empty() { None } else { Some(group.put_dead(&dead)?) };
+    let put = put_run(core, &mut group, chains, run)?;
     // The seal says up to where it covers the log; so the log must be there.
     last.durable.wait()?;
     let log_position =
@@ -132,25 +143,62 @@ fn seal(
         previous: core.runs.last().map(|run| run.locator),
         opening: last.stamp.opening(),
         versions: run.iter().map(|state| sealed_version(state)).collect(),
-        dead,
-        namespaces,
+        dead: put.dead,
+        namespaces: put.namespaces,
         log_position,
     };
     let bytes = group.bytes();
     let sealed = group.finish(&seal)?;
-    // Pinned once for all of them.
-    let guard = pin();
-    for (id, locator) in &out.pages {
-        core.graph.slots.set_locator(*id, locator.word());
-    }
-    drop(guard);
-    lock(&core.evictable).extend(out.pages.into_iter().map(|(id, _)| id));
-    core.runs.put(&Arc::new(Run::new(sealed.locator(), seal)?));
+    settle(core, put.pages);
+    let run = Arc::new(Run::new(sealed.locator(), seal)?);
+    core.runs.put(&run);
     core.latest_sealed.set(last.version);
     add(&core.counters.seals, 1);
     metrics::histogram!("bristlecone_seal_seconds").record(started.elapsed().as_secs_f64());
     metrics::counter!("bristlecone_sealed_bytes").increment(bytes);
-    Ok(sealed)
+    Ok((sealed, run))
+}
+
+/// Writes the pages and the tables of a run, and what died in it.
+fn put_run(
+    core: &Core,
+    group: &mut GroupWriter<'_>,
+    chains: &mut Chains,
+    run: &[Arc<VersionState>],
+) -> Result<Put> {
+    let (Some(first), Some(last)) = (run.first(), run.last()) else {
+        return Err(Error::Internal("an empty run"));
+    };
+    let mut out = Written::default();
+    let mut namespaces = Vec::with_capacity(core.namespaces.len());
+    let batches: Vec<Batch> = run.iter().map(|state| (state.stamp, state.batch.get())).collect();
+    for (at, namespace) in core.namespaces.iter().enumerate() {
+        let Some(space) = last.spaces.get(at) else { continue };
+        let commits = operations(&batches, at as u16);
+        let listed: usize = commits.iter().map(|(_, ops)| ops.capacity() * size_of::<Op<'_>>()).sum();
+        core.counters.sealing_bytes.store(listed as u64, Ordering::Relaxed);
+        let Superseded { hidden, gone } = table::superseded(&commits, namespace.shape);
+        let mut pages = Pages { core, group, chains, since: first.stamp, gone, out };
+        let root_page = space.root.map(|word| pages.put(word)).transpose()?;
+        out = pages.out;
+        let table = put_table(group, &hidden)?;
+        let root_node = space.hash.get().copied().unwrap_or_default();
+        namespaces.push(SealedNamespace { root_page, root_node, table });
+    }
+    let dead = dead::died(core, run, out.gone_on_from);
+    let dead = if dead.is_empty() { None } else { Some(group.put_dead(&dead)?) };
+    Ok(Put { namespaces, dead, pages: out.pages })
+}
+
+/// Notes where pages were written; from now on they may leave memory.
+fn settle(core: &Core, pages: Vec<(SlotId, Locator)>) {
+    // Pinned once for all of them.
+    let guard = pin();
+    for (id, locator) in &pages {
+        core.graph.slots.set_locator(*id, locator.word());
+    }
+    drop(guard);
+    lock(&core.evictable).extend(pages.into_iter().map(|(id, _)| id));
 }
 
 /// What the commits of the run did to namespace `at`, in order.
