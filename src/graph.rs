@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use bristlecone_delta::{Found as StoredFound, Locator, Segments};
+use bristlecone_delta::{Found as StoredFound, Locator, Segments, format};
 use bristlecone_snapshot::{Guard, Lookup, SlotId, Slots, pin, prefetch_elements};
 use bristlecone_trie::levels::{self, Refs, Workspace};
 use bristlecone_trie::update::Arena;
 use bristlecone_trie::{B256, Hint, Item, NodeRef, Page, Shape};
+use bytes::Bytes;
 
 use crate::options::SchemeKind;
 use crate::reference::Reference;
@@ -158,6 +159,65 @@ impl Graph {
             }
         }
         Ok(())
+    }
+
+    /// As [`find`](Self::find), with the value as bytes that share the map of the log where it comes from there. So does a large
+    /// value of a page in memory that is stored too.
+    pub(crate) fn find_bytes(&self, root: Option<u64>, key: &[u8]) -> Result<Option<(u64, Bytes)>> {
+        let Some(mut word) = root else { return Ok(None) };
+        let guard = pin();
+        loop {
+            let locator = match Reference::from_word(word) {
+                Some(Reference::Slot(id)) => match self.slots.get(id, &guard) {
+                    Lookup::Block(bytes) => match Page::new(bytes).look(key) {
+                        None => return Ok(None),
+                        Some(Item::Child { reference }) => {
+                            word = reference;
+                            continue;
+                        }
+                        Some(Item::Leaf { stamp, value }) => {
+                            let stored = self.slots.locator(id).and_then(Locator::from_word);
+                            match stored.filter(|_| value.len() > format::MAX_INLINE_BYTES) {
+                                None => return Ok(Some((stamp, Bytes::copy_from_slice(value)))),
+                                Some(locator) => locator,
+                            }
+                        }
+                        Some(Item::Account { stamp, body, .. }) => {
+                            return Ok(Some((stamp, Bytes::copy_from_slice(body))));
+                        }
+                        Some(Item::Blinded { .. }) => {
+                            return Err(Error::Internal("a blinded node in a store"));
+                        }
+                    },
+                    Lookup::Located(locator) => {
+                        Locator::from_word(locator).ok_or(Error::Internal("a slot without a locator"))?
+                    }
+                    Lookup::Gone => return Err(Error::Internal("a page that a snapshot sees is gone")),
+                },
+                Some(Reference::Stored(locator)) => locator,
+                _ => return Err(Error::Internal("a child reference is no reference")),
+            };
+            drop(guard);
+            return self.find_stored_bytes(locator, key);
+        }
+    }
+
+    /// The same from a stored page on.
+    pub(crate) fn find_stored_bytes(&self, mut page: Locator, key: &[u8]) -> Result<Option<(u64, Bytes)>> {
+        let view = self.segments.view();
+        loop {
+            let (at, found) = view.find_located(page, key)?;
+            let (stamp, value) = match found {
+                StoredFound::Absent => return Ok(None),
+                StoredFound::Child { locator, .. } => {
+                    page = locator;
+                    continue;
+                }
+                StoredFound::Leaf { stamp, value } => (stamp, value),
+                StoredFound::Account { stamp, body, .. } => (stamp, body),
+            };
+            return Ok(Some((stamp.word(), view.share(at, value)?)));
+        }
     }
 
     /// The same from a stored page on, below which all pages are stored.

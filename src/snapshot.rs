@@ -217,14 +217,23 @@ impl Snapshot {
         self.first().storage_root(address)
     }
 
-    /// The code with this hash, if a batch up to this version brought it.
+    /// See [`View::get_bytes`], on the first namespace.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn get_bytes(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        self.first().get_bytes(key)
+    }
+
+    /// The code with this hash, if a batch up to this version brought it. Shares memory as [`View::get_bytes`] does.
     ///
     /// # Errors
     ///
     /// Damage met on the way.
     pub fn code(&self, hash: B256) -> Result<Option<Bytes>> {
         let space = self.inner.core.namespaces.len().saturating_sub(1);
-        Ok(self.find(space, hash.as_slice())?.map(|found| found.value.into()))
+        self.find_bytes(space, hash.as_slice())
     }
 
     /// See [`View::changed_since`], on the first namespace.
@@ -275,6 +284,27 @@ impl Snapshot {
                 past.read(&core.graph, shape, space, key)
             }
         }
+    }
+
+    /// The bytes at a key of the trie, sharing the log's map where they can.
+    fn find_bytes(&self, space: usize, key: &[u8]) -> Result<Option<Bytes>> {
+        self.check()?;
+        let core = &self.inner.core;
+        let root = match &self.source {
+            Source::Memory(lease) => {
+                let root = lease.spaces.get(space).and_then(|space| space.root);
+                return Ok(core.graph.find_bytes(root, key)?.map(|(_, bytes)| bytes));
+            }
+            Source::Sealed(past) => past.run.root(space),
+        };
+        // What the end of the run shows holds if it is not younger than the version.
+        if let Some(root) = root
+            && let Some((stamp, bytes)) = core.graph.find_stored_bytes(root, key)?
+            && stamp <= self.stamp().word()
+        {
+            return Ok(Some(bytes));
+        }
+        Ok(self.find(space, key)?.map(|found| found.value.into()))
     }
 
     /// What stands at many keys, in their order, added to `found`.
@@ -371,6 +401,18 @@ impl View<'_> {
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
         let trie_key = self.key(Shape::Flat, "a flat key", key)?;
         Ok(self.snapshot.find(self.space, trie_key.bytes(key))?.map(|found| found.value))
+    }
+
+    /// The value of a flat key as [`Bytes`]. What comes from the log shares its map and is not copied, whatever its size, and so does a value
+    /// of more than 512 bytes in a page that is in memory and sealed; what is smaller there, or not sealed yet, is copied. Such bytes keep
+    /// the map of a segment, not a page nor a version.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_bytes(&self, key: &[u8]) -> Result<Option<Bytes>> {
+        let trie_key = self.key(Shape::Flat, "a flat key", key)?;
+        self.snapshot.find_bytes(self.space, trie_key.bytes(key))
     }
 
     /// The values of many flat keys, in their order. Keys whose pages are in memory are looked up side by side, so that they wait for

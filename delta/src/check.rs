@@ -30,12 +30,16 @@ impl SegmentView<'_> {
                 loaded => loaded.map(drop),
             },
             Some(&record_kind::TABLE) => {
-                View::parse(record).and_then(|table| table.verify()).map_err(|bad| self.bad_record(at, bad))
+                let verified = View::parse(record, at.segment()).and_then(|table| table.verify());
+                verified.map_err(|bad| self.bad_record(at, bad))?;
+                // What it refers to is there too.
+                self.table(at)?.iter_from(0).try_for_each(|op| op.map(drop))
             }
             Some(&record_kind::DEAD) => self.dead(at).map(drop),
             Some(&record_kind::SEAL) => {
                 Seal::decode(record).map(drop).map_err(|bad| self.bad_record(at, bad))
             }
+            Some(&record_kind::VALUE) => Ok(()),
             _ => Err(self.bad_record(at, Bad::new("no such kind of record"))),
         }
     }

@@ -22,6 +22,8 @@ pub const CHECKSUM_BYTES: usize = 8;
 pub const MAX_KEY_BYTES: usize = 512;
 /// The longest value, and the longest account body.
 pub const MAX_VALUE_BYTES: usize = 16 << 20;
+/// Longer values of flat keys have records of their own in the segments.
+pub const MAX_INLINE_BYTES: usize = 512;
 /// The longest record of a segment.
 pub const MAX_RECORD_BYTES: usize = 1 << 30;
 /// The longest payload of a record in the batch log.
@@ -45,6 +47,8 @@ pub mod change_tag {
     pub const BODY_WIPE: u8 = 5;
     /// An account that goes with its storage.
     pub const DELETE_ACCOUNT: u8 = 6;
+    /// The reference of a large value follows: in run tables only.
+    pub const PUT_LARGE: u8 = 7;
 }
 
 /// A layout: the name and the size in bytes of each field, in order.
@@ -174,6 +178,8 @@ pub mod record_kind {
     pub const SEAL: u8 = 4;
     /// What died in a run.
     pub const DEAD: u8 = 5;
+    /// A large value.
+    pub const VALUE: u8 = 6;
 }
 
 /// A run table before its ends.
@@ -209,6 +215,8 @@ pub mod entry_kind {
     pub const CHILD: u8 = 2;
     /// Delta: there is nothing any more.
     pub const REMOVED: u8 = 3;
+    /// A value in a record of its own.
+    pub const LARGE: u8 = 4;
     /// The bits of the kinds above.
     pub const MASK: u8 = 0x0f;
     /// Added where the path runs through an account of the same page.

@@ -18,6 +18,7 @@ pub mod recover;
 pub mod seal;
 pub mod segment;
 pub mod table;
+mod value;
 pub mod vfs;
 
 pub use change::{decode_ops, encode_ops};

@@ -3,7 +3,7 @@
 //! ```text
 //! kind u8 = 3 | operations u32 | newest stamp u64
 //! ends u32 × operations: where each one's bytes end, counted from the start of the first
-//! operation…   key length varint | key | newest stamp − stamp varint | change
+//! operation…   key length varint | key | newest stamp − stamp varint | change, or tag u8 = 7 and the reference of a large value
 //! ```
 
 use std::cmp::Ordering;
@@ -12,8 +12,9 @@ use bristlecone_trie::Change;
 
 use crate::change::{put_change, put_key, read_change, read_key};
 use crate::codec::{Bad, Reader, at_most, put_varint};
-use crate::format::{MAX_RECORD_BYTES, TABLE_HEAD_BYTES, record_kind};
+use crate::format::{MAX_RECORD_BYTES, TABLE_HEAD_BYTES, change_tag, record_kind};
 use crate::segment::SegmentView;
+use crate::value::{Large, is_large};
 use crate::{Error, GroupWriter, Locator, Result, Stamp};
 
 /// One operation of a run.
@@ -27,7 +28,24 @@ pub struct TableOp<'a> {
     pub change: Change<'a>,
 }
 
-pub(crate) fn encode(ops: &[TableOp<'_>]) -> Result<Vec<u8>> {
+/// An operation as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredOp<'a> {
+    key: &'a [u8],
+    stamp: Stamp,
+    change: StoredChange<'a>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum StoredChange<'a> {
+    Whole(Change<'a>),
+    /// A put of a large value.
+    Large(Large),
+}
+
+/// The record of `ops` in a group of `segment`; `larges` are the references of large values, in the order of their puts.
+pub(crate) fn encode(ops: &[TableOp<'_>], larges: &[Large], segment: u32) -> Result<Vec<u8>> {
+    let mut larges = larges.iter();
     at_most("a run table's count", ops.len(), MAX_RECORD_BYTES / 8)?;
     if !ops.is_sorted_by(|a, b| (a.key, a.stamp) < (b.key, b.stamp)) {
         return Err(Error::Invalid { what: "a run table out of order" });
@@ -37,7 +55,14 @@ pub(crate) fn encode(ops: &[TableOp<'_>]) -> Result<Vec<u8>> {
     for op in ops {
         put_key(op.key, &mut bytes)?;
         put_varint(newest - op.stamp.word(), &mut bytes);
-        put_change(&op.change, &mut bytes)?;
+        match op.change {
+            Change::Put(value) if is_large(value) => {
+                let large = larges.next().ok_or(Error::Invalid { what: "a large value without a record" })?;
+                bytes.push(change_tag::PUT_LARGE);
+                large.encode(segment, &mut bytes)?;
+            }
+            change => put_change(&change, &mut bytes)?,
+        }
         at_most("a run table", bytes.len(), MAX_RECORD_BYTES)?;
         ends.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     }
@@ -56,7 +81,17 @@ impl GroupWriter<'_> {
     /// # Errors
     /// `Invalid` where the order does not hold, `TooLarge`, `Io`.
     pub fn put_table(&mut self, ops: &[TableOp<'_>]) -> Result<Locator> {
-        self.put_record(&encode(ops)?)
+        let mut larges = Vec::new();
+        for op in ops {
+            if let Change::Put(value) = op.change
+                && is_large(value)
+            {
+                larges.push(self.put_value(value)?);
+                self.spill()?;
+            }
+        }
+        let record = encode(ops, &larges, self.segment())?;
+        self.put_record(&record)
     }
 }
 
@@ -71,6 +106,7 @@ pub struct Table<'a> {
 /// The parts of a table's record.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
+    segment: u32,
     newest: u64,
     len: usize,
     ends: &'a [u8],
@@ -78,7 +114,8 @@ pub(crate) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    pub(crate) fn parse(record: &'a [u8]) -> Result<Self, Bad> {
+    /// Reads the frame of a record of `segment`.
+    pub(crate) fn parse(record: &'a [u8], segment: u32) -> Result<Self, Bad> {
         let mut reader = Reader::new(record);
         if reader.u8()? != record_kind::TABLE {
             return Err(Bad::new("not a run table"));
@@ -86,7 +123,7 @@ impl<'a> View<'a> {
         let len = reader.u32()? as usize;
         let newest = reader.u64()?;
         let ends = reader.take(len.saturating_mul(4))?;
-        Ok(Self { newest, len, ends, ops: reader.rest() })
+        Ok(Self { segment, newest, len, ends, ops: reader.rest() })
     }
 
     fn end(&self, index: usize) -> Option<usize> {
@@ -109,12 +146,17 @@ impl<'a> View<'a> {
         Ok((key, Stamp::from_word(stamp)))
     }
 
-    pub(crate) fn get(&self, index: usize) -> Result<TableOp<'a>, Bad> {
+    pub(crate) fn get(&self, index: usize) -> Result<StoredOp<'a>, Bad> {
         let mut reader = self.raw(index)?;
         let (key, stamp) = self.head(&mut reader)?;
-        let change = read_change(&mut reader)?;
+        let change = if reader.rest().first() == Some(&change_tag::PUT_LARGE) {
+            reader.u8()?;
+            StoredChange::Large(Large::decode(self.segment, &mut reader)?)
+        } else {
+            StoredChange::Whole(read_change(&mut reader)?)
+        };
         reader.end()?;
-        Ok(TableOp { key, stamp, change })
+        Ok(StoredOp { key, stamp, change })
     }
 
     fn lower_bound(&self, key: &[u8], stamp: Stamp) -> Result<usize, Bad> {
@@ -130,7 +172,7 @@ impl<'a> View<'a> {
         Ok(low)
     }
 
-    fn find(&self, key: &[u8], stamp: Stamp) -> Result<Option<TableOp<'a>>, Bad> {
+    fn find(&self, key: &[u8], stamp: Stamp) -> Result<Option<StoredOp<'a>>, Bad> {
         let after = match stamp.word().checked_add(1) {
             Some(next) => self.lower_bound(key, Stamp::from_word(next))?,
             None => self.len,
@@ -141,7 +183,7 @@ impl<'a> View<'a> {
 
     /// Reads everything: order, ends, and that no byte is left over.
     pub(crate) fn verify(&self) -> Result<(), Bad> {
-        let mut last: Option<TableOp<'_>> = None;
+        let mut last: Option<StoredOp<'_>> = None;
         for index in 0..self.len {
             let op = self.get(index)?;
             if last.is_some_and(|last| (last.key, last.stamp) >= (op.key, op.stamp)) {
@@ -159,6 +201,15 @@ impl<'a> Table<'a> {
         answer.map_err(|bad| self.segments.bad_record(self.locator, bad))
     }
 
+    /// The operation with its value.
+    fn whole(&self, op: StoredOp<'a>) -> Result<TableOp<'a>> {
+        let change = match op.change {
+            StoredChange::Whole(change) => change,
+            StoredChange::Large(large) => Change::Put(self.segments.value(large)?),
+        };
+        Ok(TableOp { key: op.key, stamp: op.stamp, change })
+    }
+
     /// How many operations.
     pub fn len(&self) -> usize {
         self.view.len
@@ -174,7 +225,10 @@ impl<'a> Table<'a> {
     /// # Errors
     /// `Corrupt`.
     pub fn get(&self, index: usize) -> Result<Option<TableOp<'a>>> {
-        if index < self.view.len { self.sound(self.view.get(index)).map(Some) } else { Ok(None) }
+        if index >= self.view.len {
+            return Ok(None);
+        }
+        self.sound(self.view.get(index)).and_then(|op| self.whole(op)).map(Some)
     }
 
     /// The index of the first operation that is not before (`key`, `stamp`). A binary search.
@@ -188,7 +242,7 @@ impl<'a> Table<'a> {
     /// All operations in order, from `index` on.
     pub fn iter_from(&self, index: usize) -> impl Iterator<Item = Result<TableOp<'a>>> + use<'a> {
         let table = *self;
-        (index..self.view.len).map(move |index| table.sound(table.view.get(index)))
+        (index..self.view.len).map(move |index| table.whole(table.sound(table.view.get(index))?))
     }
 }
 
@@ -204,7 +258,8 @@ impl SegmentView<'_> {
     /// # Errors
     /// `Corrupt`, `NoRecord`.
     pub fn table(&self, table: Locator) -> Result<Table<'_>> {
-        let view = View::parse(self.record(table)?).map_err(|bad| self.bad_record(table, bad))?;
+        let view = View::parse(self.record(table)?, table.segment());
+        let view = view.map_err(|bad| self.bad_record(table, bad))?;
         Ok(Table { segments: self, locator: table, view })
     }
 
@@ -214,7 +269,7 @@ impl SegmentView<'_> {
     /// `Corrupt`, `NoRecord`.
     pub fn find_in_table(&self, table: Locator, key: &[u8], stamp: Stamp) -> Result<Option<TableOp<'_>>> {
         let table = self.table(table)?;
-        table.sound(table.view.find(key, stamp))
+        table.sound(table.view.find(key, stamp))?.map(|op| table.whole(op)).transpose()
     }
 }
 
@@ -239,15 +294,20 @@ mod tests {
 
     #[test]
     fn a_table_is_golden_and_reads_back() {
-        let bytes = encode(&sample()).unwrap();
+        let bytes = encode(&sample(), &[], 1).unwrap();
         let mut golden = b"\x03\x03\0\0\0\x03\0\0\0\0\x01\0\0\x06\0\0\0\x0a\0\0\0\x0e\0\0\0".to_vec();
         golden.extend_from_slice(b"\x01a\x02\x01\x01x\x01a\x00\x00\x01b\x01\x03");
         assert_eq!(bytes, golden);
-        let view = View::parse(&bytes).unwrap();
+        let view = View::parse(&bytes, 1).unwrap();
         view.verify().unwrap();
+        let stored = |op: &TableOp<'static>| StoredOp {
+            key: op.key,
+            stamp: op.stamp,
+            change: StoredChange::Whole(op.change),
+        };
         let back: Vec<_> = (0..view.len).map(|index| view.get(index).unwrap()).collect();
-        assert_eq!(back, sample());
-        View::parse(&encode(&[]).unwrap()).unwrap().verify().unwrap();
+        assert_eq!(back, sample().iter().map(stored).collect::<Vec<_>>());
+        View::parse(&encode(&[], &[], 1).unwrap(), 1).unwrap().verify().unwrap();
     }
 
     #[test]
@@ -263,13 +323,14 @@ mod tests {
             .iter()
             .map(|((key, stamp), value)| TableOp { key, stamp: *stamp, change: Change::Put(value) })
             .collect();
-        let bytes = encode(&ops).unwrap();
-        let view = View::parse(&bytes).unwrap();
+        let bytes = encode(&ops, &[], 1).unwrap();
+        let view = View::parse(&bytes, 1).unwrap();
         for key in keys.iter().map(Vec::as_slice).chain([&b""[..], b"\xff", b"\x00\x01"]) {
             for counter in 0..32 {
                 let expected = model.range((key, stamp(0))..=(key, stamp(counter))).next_back();
                 let found = view.find(key, stamp(counter)).unwrap();
-                let expected = expected.map(|((_, stamp), value)| (*stamp, Change::Put(&value[..])));
+                let whole = |value| StoredChange::Whole(Change::Put(value));
+                let expected = expected.map(|((_, stamp), value)| (*stamp, whole(&value[..])));
                 assert_eq!(found.map(|op| (op.stamp, op.change)), expected);
             }
         }
@@ -280,23 +341,23 @@ mod tests {
     fn disorder_is_refused() {
         let mut ops = sample();
         ops.swap(0, 1);
-        assert!(matches!(encode(&ops), Err(Error::Invalid { .. })));
+        assert!(matches!(encode(&ops, &[], 1), Err(Error::Invalid { .. })));
         let op = sample()[0];
-        assert!(encode(&[op, op]).is_err());
+        assert!(encode(&[op, op], &[], 1).is_err());
     }
 
     #[test]
     fn damaged_tables_are_refused_or_answer_without_a_panic() {
-        let bytes = encode(&sample()).unwrap();
+        let bytes = encode(&sample(), &[], 1).unwrap();
         for cut in 0..bytes.len() {
-            let refused = View::parse(&bytes[..cut]).and_then(|view| view.verify());
+            let refused = View::parse(&bytes[..cut], 1).and_then(|view| view.verify());
             assert!(refused.is_err(), "cut at {cut}");
         }
         for at in 0..bytes.len() {
             for flip in 1..=255 {
                 let mut other = bytes.clone();
                 other[at] ^= flip;
-                if let Ok(view) = View::parse(&other) {
+                if let Ok(view) = View::parse(&other, 1) {
                     let _ = (view.verify(), view.find(b"a", stamp(2)), view.lower_bound(b"b", stamp(9)));
                 }
             }

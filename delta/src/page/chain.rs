@@ -86,7 +86,7 @@ pub(crate) fn kept(position: Option<usize>) -> u16 {
 
 impl GroupWriter<'_> {
     /// Writes a page whose entries are those of `chain`'s newest record, some of them changed: those with a stamp of at least
-    /// `since`, and no other. Reads no record and touches no file. `None` where the page has children or another number of
+    /// `since`, and no other. Reads no record and touches no file. `None` where the page has children, large values or another number of
     /// entries; and after some calls, [`spill`](Self::spill).
     ///
     /// # Errors
@@ -121,6 +121,9 @@ impl GroupWriter<'_> {
             return Ok(None);
         }
         let entries = entries(page, children)?;
+        if entries.iter().any(|(_, item)| item.is_large()) {
+            return Ok(None);
+        }
         let mut compared = Compared::new(chain);
         if compared.walk(old, &entries, |child| self.has(child)).is_none() {
             return Ok(None);
@@ -156,7 +159,8 @@ fn updated<'a>(chain: &Chain, page: Page<'a>, since: Stamp) -> Option<Changes<'a
     let mut changes = Changes::default();
     let mut account = Nearest::default();
     for (at, entry) in page.entries().enumerate() {
-        let item = Stored::of_key(&entry.item)?;
+        // Where the record of a large value is, the page's records tell.
+        let item = Stored::of_key(&entry.item).filter(|item| !item.is_large())?;
         let (below, end, tail) = (entry.below, entry.end, entry.tail);
         let place = Place { account: if below { account.tail } else { &[] }, below, end, tail, child: false };
         let position = chain.position(at);
@@ -254,7 +258,9 @@ fn place_of<'a>(entry: &Entry<'a>) -> Place<'a> {
 /// Whether an entry changed, told by stamps; `None` where another kind of it is in its place.
 fn differs(before: Item<'_>, now: &Stored<'_>, is_fresh: impl Fn(Locator) -> bool) -> Option<bool> {
     match (before, now) {
-        (Item::Leaf { stamp: old, .. }, Stored::Leaf { stamp, .. }) => Some(old != stamp.word()),
+        (Item::Leaf { stamp: old, .. }, Stored::Leaf { stamp, .. } | Stored::Large { stamp, .. }) => {
+            Some(old != stamp.word())
+        }
         (Item::Account { stamp: old, wiped: was, .. }, Stored::Account { stamp, wiped, .. }) => {
             Some((old, was) != (stamp.word(), wiped.map_or(0, Stamp::word)))
         }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! leaf      newest stamp − stamp varint | value
+//! large     newest stamp − stamp varint | locator | length varint
 //! account   newest stamp − stamp varint | newest stamp − stamp of the wipe + 1 varint, or 0 | body
 //! child     locator | length u8 | the node's reference
 //! ```
@@ -12,14 +13,30 @@ use bristlecone_trie::{B256, Item, NodeRef, path};
 
 use crate::codec::{Bad, Reader, put_locator, put_varint};
 use crate::format::{ACCOUNT_KEY_BYTES, ACCOUNT_NIBBLES, MAX_KEY_BYTES, entry_kind as kind};
-use crate::{Error, Found, Locator, Result, Stamp};
+use crate::value::{Large, is_large};
+use crate::{Error, Locator, Result, Stamp};
 
 /// What an entry holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stored<'a> {
-    Leaf { stamp: Stamp, value: &'a [u8] },
-    Account { stamp: Stamp, wiped: Option<Stamp>, body: &'a [u8] },
-    Child { locator: Locator, node: NodeRef },
+    Leaf {
+        stamp: Stamp,
+        value: &'a [u8],
+    },
+    /// A leaf whose value is elsewhere.
+    Large {
+        stamp: Stamp,
+        large: Large,
+    },
+    Account {
+        stamp: Stamp,
+        wiped: Option<Stamp>,
+        body: &'a [u8],
+    },
+    Child {
+        locator: Locator,
+        node: NodeRef,
+    },
 }
 
 impl<'a> Stored<'a> {
@@ -40,18 +57,18 @@ impl<'a> Stored<'a> {
         matches!(self, Self::Child { .. })
     }
 
-    pub(crate) fn found(self) -> Found<'a> {
-        match self {
-            Self::Leaf { stamp, value } => Found::Leaf { stamp, value },
-            Self::Account { stamp, wiped, body } => Found::Account { stamp, wiped, body },
-            Self::Child { locator, node } => Found::Child { locator, node },
-        }
+    /// Whether it is a value that gets a record of its own.
+    pub(crate) fn is_large(&self) -> bool {
+        matches!(self, Self::Leaf { value, .. } if is_large(value))
     }
 
     /// Whether `other` is the same, told by stamps and references and not by values.
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Leaf { stamp: a, .. }, Self::Leaf { stamp: b, .. }) => a == b,
+            (
+                Self::Leaf { stamp: a, .. } | Self::Large { stamp: a, .. },
+                Self::Leaf { stamp: b, .. } | Self::Large { stamp: b, .. },
+            ) => a == b,
             (Self::Account { stamp: a, wiped: v, .. }, Self::Account { stamp: b, wiped: w, .. }) => {
                 (a, v) == (b, w)
             }
@@ -63,7 +80,7 @@ impl<'a> Stored<'a> {
     /// The greatest stamp in it.
     pub(crate) fn newest(&self) -> u64 {
         match self {
-            Self::Leaf { stamp, .. } => stamp.word(),
+            Self::Leaf { stamp, .. } | Self::Large { stamp, .. } => stamp.word(),
             Self::Account { stamp, wiped, .. } => stamp.word().max(wiped.map_or(0, Stamp::word)),
             Self::Child { .. } => 0,
         }
@@ -72,6 +89,7 @@ impl<'a> Stored<'a> {
     pub(crate) fn kind(&self) -> u8 {
         match self {
             Self::Leaf { .. } => kind::LEAF,
+            Self::Large { .. } => kind::LARGE,
             Self::Account { .. } => kind::ACCOUNT,
             Self::Child { .. } => kind::CHILD,
         }
@@ -84,6 +102,10 @@ impl<'a> Stored<'a> {
             Self::Leaf { stamp, value } => {
                 put_varint(newest - stamp.word(), out);
                 out.extend_from_slice(value);
+            }
+            Self::Large { stamp, large } => {
+                put_varint(newest - stamp.word(), out);
+                large.encode(segment, out)?;
             }
             Self::Account { stamp, wiped, body } => {
                 put_varint(newest - stamp.word(), out);
@@ -108,6 +130,12 @@ impl<'a> Stored<'a> {
     pub(crate) fn decode(found: u8, newest: u64, segment: u32, reader: &mut Reader<'a>) -> Result<Self, Bad> {
         match found {
             kind::LEAF => Ok(Self::Leaf { stamp: read_stamp(newest, 0, reader)?, value: reader.rest() }),
+            kind::LARGE => {
+                let stamp = read_stamp(newest, 0, reader)?;
+                let large = Large::decode(segment, reader)?;
+                reader.end()?;
+                Ok(Self::Large { stamp, large })
+            }
             kind::ACCOUNT => {
                 let stamp = read_stamp(newest, 0, reader)?;
                 let start = *reader;

@@ -48,12 +48,21 @@ impl Segments {
 }
 
 impl SegmentView<'_> {
+    /// Looks `key` up as [`find_located`](Self::find_located) does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn find(&self, page: Locator, key: &[u8]) -> Result<Found<'_>> {
+        self.find_located(page, key).map(|(_, found)| found)
+    }
+
     /// Looks `key` (whole, from the root of the trie on; it must lie under the page's stem) up in the page whose newest
-    /// record is `page`. Works on the mapped bytes: nothing is rebuilt or allocated.
+    /// record is `page`. Works on the mapped bytes: nothing is rebuilt or allocated. Says too which record holds what is found:
+    /// one of the page's, or that of a large value.
     ///
     /// # Errors
     /// `Corrupt`, `NoRecord`.
-    pub fn find(&self, page: Locator, key: &[u8]) -> Result<Found<'_>> {
+    pub fn find_located(&self, page: Locator, key: &[u8]) -> Result<(Locator, Found<'_>)> {
         let (base, mut next) = match self.page_record(page)? {
             Record::Base(base) => (base, None),
             Record::Delta(delta) => (self.base_of(page, &delta)?, Some((page, delta))),
@@ -64,13 +73,25 @@ impl SegmentView<'_> {
         // The newest record that says anything of the key decides.
         while let Some((at, delta)) = next {
             match delta.says(key, located).map_err(|bad| self.bad_record(at, bad))? {
-                Says::Now(item) => return Ok(item.found()),
-                Says::Gone => return Ok(Found::Absent),
+                Says::Now(item) => return self.found(at, item),
+                Says::Gone => return Ok((at, Found::Absent)),
                 Says::Nothing => next = self.before(at, &delta)?,
             }
         }
-        let Some(index) = located.entry else { return Ok(Found::Absent) };
-        Ok(base.head(index).and_then(|head| base.item(&head)).map_err(bad)?.found())
+        let Some(index) = located.entry else { return Ok((base_at, Found::Absent)) };
+        self.found(base_at, base.head(index).and_then(|head| base.item(&head)).map_err(bad)?)
+    }
+
+    /// What is stored in the record at `at`, and where it is.
+    fn found<'a>(&'a self, at: Locator, item: Stored<'a>) -> Result<(Locator, Found<'a>)> {
+        Ok(match item {
+            Stored::Leaf { stamp, value } => (at, Found::Leaf { stamp, value }),
+            Stored::Large { stamp, large } => {
+                (large.locator, Found::Leaf { stamp, value: self.value(large)? })
+            }
+            Stored::Account { stamp, wiped, body } => (at, Found::Account { stamp, wiped, body }),
+            Stored::Child { locator, node } => (at, Found::Child { locator, node }),
+        })
     }
 
     /// Rebuilds the page whose newest record is `page`. Costs its base and its deltas.
@@ -91,6 +112,9 @@ impl SegmentView<'_> {
             }
             let item = match *item {
                 Stored::Leaf { stamp, value } => Item::Leaf { stamp: stamp.word(), value },
+                Stored::Large { stamp, large } => {
+                    Item::Leaf { stamp: stamp.word(), value: self.value(large)? }
+                }
                 Stored::Account { stamp, wiped, body } => {
                     Item::Account { stamp: stamp.word(), wiped: wiped.map_or(0, Stamp::word), body }
                 }

@@ -11,7 +11,8 @@ use super::read::{Slot, State};
 use super::{ChildEntry, base};
 use crate::codec::at_most;
 use crate::format::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
-use crate::{Error, GroupWriter, Locator, Result};
+use crate::value::{Large, is_large};
+use crate::{Error, GroupWriter, Locator, Result, Stamp};
 
 impl GroupWriter<'_> {
     /// Writes the state of a page, as a delta on `previous` (the newest record of the same page in an earlier, finished group) or
@@ -27,7 +28,25 @@ impl GroupWriter<'_> {
         page: Page<'_>,
         children: &[ChildEntry],
     ) -> Result<Chain> {
-        let entries = entries(page, children)?;
+        self.put_moved(previous, &[], page, children)
+    }
+
+    /// As [`put_page`](Self::put_page). Large values that `previous` has not are looked for in the pages `others` before they are
+    /// stored again: those that entries may have come from.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn put_moved(
+        &mut self,
+        previous: Option<Locator>,
+        others: &[Locator],
+        page: Page<'_>,
+        children: &[ChildEntry],
+    ) -> Result<Chain> {
+        let mut entries = entries(page, children)?;
+        if entries.iter().any(|(_, item)| item.is_large()) {
+            self.outline(previous.iter().chain(others), &mut entries)?;
+        }
         let chain = match previous {
             Some(previous) => self.put_after(previous, page.depth(), &entries)?,
             None => None,
@@ -38,6 +57,40 @@ impl GroupWriter<'_> {
         };
         self.spill()?;
         Ok(chain)
+    }
+
+    /// Puts references in the place of large values: to the record that one of the stored `pages` refers to already, or to a new one.
+    fn outline<'l>(
+        &mut self,
+        pages: impl Iterator<Item = &'l Locator>,
+        entries: &mut [(Place<'_>, Stored<'_>)],
+    ) -> Result<()> {
+        let segments = self.writer().segments().clone();
+        let view = segments.view();
+        let mut known: Vec<(Stamp, Large)> = Vec::new();
+        for page in pages {
+            known.extend(view.state(*page)?.slots.iter().filter_map(|slot| match slot.item {
+                Some(Stored::Large { stamp, large }) => Some((stamp, large)),
+                _ => None,
+            }));
+        }
+        for (_, item) in entries {
+            let Stored::Leaf { stamp, value } = *item else { continue };
+            if !is_large(value) {
+                continue;
+            }
+            let mut there = None;
+            for (_, large) in known.iter().filter(|(at, large)| (*at, large.len) == (stamp, value.len())) {
+                // A commit may have put several of one length: only the bytes tell.
+                if view.value(*large)? == value {
+                    there = Some(*large);
+                    break;
+                }
+            }
+            let large = there.map_or_else(|| self.put_value(value), Ok)?;
+            *item = Stored::Large { stamp, large };
+        }
+        Ok(())
     }
 
     /// Writes a delta on `previous`, if that is worth it.

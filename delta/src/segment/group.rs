@@ -103,6 +103,11 @@ impl Group {
         Ok(record)
     }
 
+    /// The bytes of all records, as they share the map.
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
     /// Verifies everything again, whatever was verified before. `number` says the number of the record at an index.
     pub(crate) fn verify_all(
         &self,

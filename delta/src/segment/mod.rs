@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use bytes::Bytes;
 pub use compact::{Compaction, Compactor};
 pub(crate) use compacted::{Compacted, CompactedHeader};
 use group::Group;
@@ -300,6 +301,14 @@ impl SegmentView<'_> {
     pub(crate) fn is_compacted(&self, segment: u32) -> bool {
         let found = self.segment(segment);
         found.is_some_and(|segment| matches!(segment.content, Content::Compacted(_)))
+    }
+
+    /// The bytes that a record is part of, as they share the map.
+    pub(crate) fn bytes_of(&self, locator: Locator) -> Result<&Bytes> {
+        let (segment, record) = (locator.segment(), locator.record());
+        let missing = Error::NoRecord { segment, record };
+        let Some(found) = self.segment(segment) else { return Err(missing) };
+        found.place(record, self.checker)?.map(|(group, _)| group.bytes()).ok_or(missing)
     }
 
     /// The error for a record that is as it was written and still makes no sense.

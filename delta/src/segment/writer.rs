@@ -1,5 +1,6 @@
 //! Writing segments: a group at a time, visible only once it is durable.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -98,6 +99,7 @@ impl SegmentWriter {
             table,
             records: 0,
             scratch,
+            values: HashMap::new(),
         })
     }
 
@@ -175,6 +177,8 @@ pub struct GroupWriter<'w> {
     table: Vec<u8>,
     records: u32,
     scratch: Scratch,
+    /// The large values of this group, by their hashes.
+    pub(crate) values: HashMap<[u8; 32], Locator>,
 }
 
 impl GroupWriter<'_> {

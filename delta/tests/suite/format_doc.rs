@@ -65,6 +65,7 @@ fn every_number_is_in_the_document_as_it_is_in_the_code() {
         ("largest opening", u64::from(f::MAX_OPENING)),
         ("bytes of a key, at most", f::MAX_KEY_BYTES as u64),
         ("bytes of a value, at most", f::MAX_VALUE_BYTES as u64),
+        ("bytes of a value among others, at most", f::MAX_INLINE_BYTES as u64),
         ("bytes of a record, at most", f::MAX_RECORD_BYTES as u64),
         ("bytes of a log payload, at most", f::MAX_PAYLOAD_BYTES as u64),
         ("bytes of the configuration, at most", f::MAX_CONFIG_BYTES as u64),
@@ -78,6 +79,7 @@ fn every_number_is_in_the_document_as_it_is_in_the_code() {
         ("record kind: seal", u64::from(f::record_kind::SEAL)),
         ("record kind: what died", u64::from(f::record_kind::DEAD)),
         ("numbers of an index block", u64::from(f::INDEX_BITS)),
+        ("record kind: value", u64::from(f::record_kind::VALUE)),
         ("log record kind: batch", u64::from(f::log_kind::BATCH)),
         ("log record kind: root", u64::from(f::log_kind::ROOT)),
         ("log record kind: opening", u64::from(f::log_kind::OPENING)),
@@ -91,6 +93,7 @@ fn every_number_is_in_the_document_as_it_is_in_the_code() {
         ("entry kind: account", u64::from(f::entry_kind::ACCOUNT)),
         ("entry kind: child", u64::from(f::entry_kind::CHILD)),
         ("entry kind: removed", u64::from(f::entry_kind::REMOVED)),
+        ("entry kind: large value", u64::from(f::entry_kind::LARGE)),
         ("entry flag: below", u64::from(f::entry_kind::BELOW)),
         ("entry flag: was a child", u64::from(f::entry_kind::WAS_CHILD)),
         ("change: delete", u64::from(f::change_tag::DELETE)),
@@ -100,6 +103,7 @@ fn every_number_is_in_the_document_as_it_is_in_the_code() {
         ("change: body", u64::from(f::change_tag::BODY)),
         ("change: body and wipe", u64::from(f::change_tag::BODY_WIPE)),
         ("change: delete account", u64::from(f::change_tag::DELETE_ACCOUNT)),
+        ("change: put of a large value", u64::from(f::change_tag::PUT_LARGE)),
     ] {
         assert_eq!(number(name), value, "{name}");
     }

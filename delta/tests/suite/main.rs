@@ -9,6 +9,8 @@ mod corruption;
 #[cfg(test)]
 mod format_doc;
 #[cfg(test)]
+mod large;
+#[cfg(test)]
 mod pages;
 #[cfg(test)]
 mod recovery;

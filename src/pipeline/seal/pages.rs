@@ -6,7 +6,7 @@
 
 use std::hint::black_box;
 
-use bristlecone_delta::{Chain, ChildEntry, GroupWriter, Locator, Stamp};
+use bristlecone_delta::{Chain, ChildEntry, GroupWriter, Locator, Stamp, format};
 use bristlecone_snapshot::{Guard, Lookup, SlotId, pin};
 use bristlecone_trie::{Item, NodeRef, Page};
 
@@ -183,7 +183,7 @@ impl Pages<'_, '_> {
                 children.push(ChildEntry { locator, node: child.node });
             }
         }
-        let (bytes, previous) = {
+        let (bytes, previous, others) = {
             let guard = pin();
             let bytes = self.block(id, &guard)?;
             let page = Page::new(bytes);
@@ -197,11 +197,36 @@ impl Pages<'_, '_> {
                 return Ok(chain);
             }
             // Records are read for it, and no page is kept by a pin that long.
-            (bytes.to_vec(), ancestor.map(|(_, newest)| newest))
+            (bytes.to_vec(), ancestor.map(|(_, newest)| newest), self.sources_of_large_values(page, &guard))
         };
-        let chain = self.group.put_page(previous, Page::new(&bytes), &children)?;
+        let chain = self.group.put_moved(previous, &others, Page::new(&bytes), &children)?;
         self.out.goes_on(&chain, previous);
         Ok(chain)
+    }
+
+    /// The stored pages that entries of `page` may have come from, if any of them is a large value: stored once, it is not stored
+    /// again where the entry moves from page to page.
+    fn sources_of_large_values(&self, page: Page<'_>, guard: &Guard) -> Vec<Locator> {
+        let is_large =
+            |item| matches!(item, Item::Leaf { value, .. } if value.len() > format::MAX_INLINE_BYTES);
+        if !page.entries().any(|entry| is_large(entry.item)) {
+            return Vec::new();
+        }
+        let slots = &self.core.graph.slots;
+        let (mut stored, mut next) = (Vec::new(), origins(page.bytes()).collect::<Vec<_>>());
+        while let Some(id) = next.pop() {
+            match slots.locator(id).and_then(Locator::from_word) {
+                Some(locator) => stored.push(locator),
+                None => {
+                    if let Lookup::Block(bytes) = slots.get(id, guard) {
+                        next.extend(origins(bytes));
+                    }
+                }
+            }
+        }
+        stored.sort_unstable();
+        stored.dedup();
+        stored
     }
 
     fn block<'g>(&self, id: SlotId, guard: &'g Guard) -> Result<&'g [u8]>
