@@ -9,10 +9,12 @@ mod naive;
 mod proofs;
 mod seeds;
 mod store;
+mod witness;
 
 pub use proofs::{absence_proof, inclusion_proof, node_codec};
 pub use seeds::seeds;
 pub use store::{batch_log, page_codec, record_codec, segment_recovery};
+pub use witness::witness;
 
 /// A fuzz target: its name, which is that of its corpus, and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -22,6 +24,7 @@ pub const TARGETS: &[Target] = &[
     ("node_codec", node_codec),
     ("inclusion_proof", inclusion_proof),
     ("absence_proof", absence_proof),
+    ("witness", witness),
     ("record_codec", record_codec),
     ("page_codec", page_codec),
     ("segment_recovery", segment_recovery),

@@ -139,15 +139,15 @@ pub fn absence_proof(data: &[u8]) {
     }
 }
 
-type Map = BTreeMap<Vec<u8>, Value>;
+pub(crate) type Map = BTreeMap<Vec<u8>, Value>;
 
-fn key(bytes: &mut Bytes<'_>) -> Vec<u8> {
+pub(crate) fn key(bytes: &mut Bytes<'_>) -> Vec<u8> {
     let len = bytes.below(5);
     // Few different nibbles, so that keys share them.
     bytes.take(len).iter().map(|byte| byte & 0x77).collect()
 }
 
-fn map(bytes: &mut Bytes<'_>) -> Map {
+pub(crate) fn map(bytes: &mut Bytes<'_>) -> Map {
     let count = bytes.below(16);
     (0..count)
         .map(|_| {
@@ -159,7 +159,7 @@ fn map(bytes: &mut Bytes<'_>) -> Map {
         .collect()
 }
 
-fn truth(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn truth(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
     match map.get(key) {
         Some(Value::Raw(value)) => Some(value.clone()),
         _ => None,
@@ -167,7 +167,7 @@ fn truth(map: &Map, key: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Applies edits until the input ends. May leave the nodes as they were.
-fn edit(nodes: &mut Vec<Vec<u8>>, bytes: &mut Bytes<'_>) {
+pub(crate) fn edit(nodes: &mut Vec<Vec<u8>>, bytes: &mut Bytes<'_>) {
     for _ in 0..8 {
         if nodes.is_empty() || bytes.is_empty() {
             return;

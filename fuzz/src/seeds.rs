@@ -14,6 +14,7 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "node_codec" => node_codec(),
         "inclusion_proof" => proofs(1),
         "absence_proof" => proofs(2),
+        "witness" => crate::witness::seeds(),
         _ => crate::store::seeds(target).unwrap_or_default(),
     }
 }

@@ -193,7 +193,14 @@ fn states(bytes: &mut Bytes<'_>) {
         let mut group = opened.writer.as_mut().expect("a writer").begin(opened.opening).expect("a group");
         let locator = group.put_page(previous, Page::new(&page), &[]).expect("a page").newest();
         let opening = opened.opening;
-        let seal = Seal { previous: None, opening, versions: vec![], namespaces: vec![], log_position, ..Seal::default() };
+        let seal = Seal {
+            previous: None,
+            opening,
+            versions: vec![],
+            namespaces: vec![],
+            log_position,
+            ..Seal::default()
+        };
         group.finish(&seal).expect("finished");
         assert_eq!(opened.segments.load(locator).expect("loaded").bytes, page);
         for key in [&b""[..], &[0], &[0x11], &[0x73, 0x73]].into_iter().chain(model.keys().map(Vec::as_slice))
@@ -256,7 +263,8 @@ static SEALED: LazyLock<[SimVfs; 2]> = LazyLock::new(|| {
                 let table = Some(group.put_table(&table).expect("a table"));
                 let versions = (version - 1..=version).map(sealed).collect();
                 let namespaces = vec![SealedNamespace { root_page: root, root_node: B256::ZERO, table }];
-                let record = Seal { previous: seal, opening, versions, namespaces, log_position, ..Seal::default() };
+                let record =
+                    Seal { previous: seal, opening, versions, namespaces, log_position, ..Seal::default() };
                 let done = group.finish(&record).expect("finished");
                 opened.log.as_mut().expect("a log").release(&done).expect("released");
                 seal = Some(done.locator());

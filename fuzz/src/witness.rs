@@ -98,8 +98,9 @@ fn arbitrary<S: ProofScheme>(shape: Shape, bytes: &mut Bytes<'_>) {
         let key = match shape {
             Shape::Flat => key(bytes),
             Shape::Accounts => {
-                let mut key = bytes.take(64).to_vec();
-                key.resize(if key.len() > 32 { 64 } else { 32 }, 0);
+                let len = if bytes.byte().is_multiple_of(2) { 32 } else { 64 };
+                let mut key = bytes.take(len).to_vec();
+                key.resize(len, 0);
                 key
             }
         };
@@ -138,9 +139,8 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state >> 24) as u8
     };
-    let mut seeds: Vec<Vec<u8>> = (0..24_usize)
-        .map(|n| std::iter::once(0).chain((0..60 + n * 8).map(|_| byte())).collect())
-        .collect();
+    let mut seeds: Vec<Vec<u8>> =
+        (0..24_usize).map(|n| std::iter::once(0).chain((0..60 + n * 8).map(|_| byte())).collect()).collect();
     // A branch that holds itself would need a hash that names itself; one that holds the same leaf sixteen times needs none, and
     // folds out: four such levels are 65,536 leaves.
     let leaf = [&[0xf8, 0x44, 0xa0, 0x20][..], &[0; 31], &[0xa1], &[7; 33]].concat();

@@ -55,3 +55,32 @@ fn random_inputs_keep_the_promises() {
         }
     }
 }
+
+#[test]
+fn inputs_of_the_corpora_with_bytes_changed_keep_the_promises() {
+    let rounds = if std::env::var("BRISTLECONE_LONG").is_ok_and(|long| long == "1") { 10_000 } else { 10 };
+    let mut state = 1_u64;
+    let mut number = |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below.max(1)
+    };
+    for (target, body) in bristlecone_fuzz::TARGETS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        let mut files: Vec<_> =
+            fs::read_dir(&folder).expect("a corpus").map(|entry| entry.expect("an entry").path()).collect();
+        files.sort();
+        for path in &files {
+            let input = fs::read(path).expect("a file");
+            for _ in 0..rounds {
+                let mut input = input.clone();
+                for _ in 0..1 + number(4) {
+                    let at = number(input.len());
+                    if let Some(byte) = input.get_mut(at) {
+                        *byte = number(256) as u8;
+                    }
+                }
+                body(&input);
+            }
+        }
+    }
+}
