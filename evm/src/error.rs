@@ -31,23 +31,67 @@ pub enum Error {
     /// The caller asked to stop, see [`Era1::verify`](crate::era1::Era1::verify).
     #[error("stopped on request")]
     Stopped,
-    /// A block that cannot be applied without executing transactions or system calls.
-    #[error("block {number} {why}: applying it needs the EVM, which this version does not have yet")]
-    NeedsEvm {
+    /// A file of RLP blocks that does not decode.
+    #[error("chain file, byte {offset}: not the RLP of a block: {source}")]
+    ChainFile {
+        /// Where the block begins.
+        offset: u64,
+        /// What is wrong with it.
+        source: alloy_rlp::Error,
+    },
+    /// A block that asks for rules which are not implemented.
+    #[error("block {number} needs the rules of {what}, which are not implemented: it cannot be executed")]
+    Unsupported {
         /// The block.
         number: u64,
-        /// Why, such as `has 3 transactions`.
-        why: String,
+        /// Such as the name of a fork.
+        what: &'static str,
     },
-    /// A block that breaks a consensus rule on uncles.
-    #[error("block {number}: {reason}")]
+    /// A block that breaks a rule of consensus.
+    #[error("block {number} is invalid: {reason}")]
     InvalidBlock {
         /// The block.
         number: u64,
         /// The rule that it breaks.
         reason: String,
     },
-    /// A block that does not follow the state it was to be applied to.
+    /// A transaction that may not stand where it does.
+    #[error("block {number} is invalid: transaction {index}: {reason}")]
+    InvalidTransaction {
+        /// The block.
+        number: u64,
+        /// Its place in the block, from 0.
+        index: usize,
+        /// The rule that it breaks.
+        reason: String,
+    },
+    /// A header that says something else than what the block's body or its execution gives.
+    #[error("block {number} is invalid: its header says {expected} for the {what}, but it is {got}")]
+    HeaderMismatch {
+        /// The block.
+        number: u64,
+        /// Such as `receipts root`.
+        what: &'static str,
+        /// As the header says.
+        expected: String,
+        /// As computed.
+        got: String,
+    },
+    /// A state root that is not the header's. `last_good` is the newest version whose root was found right.
+    #[error(
+        "block {number} is invalid: its header says {expected} for the state root, but it is {got}; the last good version is {last_good}"
+    )]
+    StateRoot {
+        /// The block.
+        number: u64,
+        /// As the header says.
+        expected: B256,
+        /// As the store computed it.
+        got: B256,
+        /// The newest version whose root is known to be right.
+        last_good: u64,
+    },
+    /// A block that does not follow the newest version of the store.
     #[error("block {got} cannot follow version {have}: the next one is block {}", have.wrapping_add(1))]
     OutOfOrder {
         /// The newest version.
@@ -55,8 +99,38 @@ pub enum Error {
         /// The block's number.
         got: u64,
     },
-    /// A reward that makes a balance exceed 2^256 - 1.
-    #[error("the balance of {address} overflows with the rewards of block {number}")]
+    /// A block whose parent is not the newest block.
+    #[error(
+        "the parent of block {number} is {parent}, but the newest block is {newest}: a block is missing, or of another chain"
+    )]
+    UnknownParent {
+        /// The block.
+        number: u64,
+        /// The parent that it names.
+        parent: B256,
+        /// The newest block.
+        newest: B256,
+    },
+    /// Executing needs something that the state should have and does not.
+    #[error("block {number}: {source}")]
+    Read {
+        /// The block.
+        number: u64,
+        /// What is missing.
+        source: StateError,
+    },
+    /// The EVM gave up for a reason that is no rule of consensus.
+    #[error("block {number}, transaction {index}: the EVM failed: {reason}")]
+    Evm {
+        /// The block.
+        number: u64,
+        /// The transaction's place in the block, from 0.
+        index: usize,
+        /// What it says.
+        reason: String,
+    },
+    /// A payment by the protocol that makes a balance exceed 2^256 - 1.
+    #[error("the balance of {address} overflows with the payments of block {number}")]
     BalanceOverflow {
         /// The block.
         number: u64,
@@ -110,6 +184,9 @@ pub enum Error {
         /// What is missing, malformed or contradictory.
         reason: String,
     },
+    /// There cannot be that many threads.
+    #[error("number of workers: {0}")]
+    Workers(String),
     /// Reading or writing a file failed.
     #[error("cannot {action} {path}: {source}")]
     Io {
@@ -124,6 +201,37 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] bristlecone::Error),
 }
+
+impl Error {
+    pub(crate) fn mismatch(
+        number: u64,
+        what: &'static str,
+        expected: impl ToString,
+        got: impl ToString,
+    ) -> Self {
+        Self::HeaderMismatch { number, what, expected: expected.to_string(), got: got.to_string() }
+    }
+}
+
+/// What reading state can fail with: the error of this crate's databases for revm.
+#[non_exhaustive]
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StateError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] bristlecone::Error),
+    /// An account has code that no batch brought.
+    #[error("the code with hash {0} is not in the store: the state was not made by executing its chain")]
+    NoCode(B256),
+    /// The hash of an old block is asked for, and was not given.
+    #[error("the hash of block {0} is needed, and is not known: give the blocks before it too")]
+    NoBlockHash(u64),
+    /// Inside of the parallel executor: a value is still being written by an earlier transaction.
+    #[error("waits for transaction {0}")]
+    Waits(usize),
+}
+
+impl revm::database_interface::DBErrorMarker for StateError {}
 
 /// What is wrong with an era1 file.
 #[non_exhaustive]
@@ -168,6 +276,9 @@ pub enum Era1Fault {
     /// Decompressed data that is not the RLP of what it should be.
     #[error("RLP: {0}")]
     Rlp(alloy_rlp::Error),
+    /// A transaction that no client knows.
+    #[error("not a transaction: {0}")]
+    Transaction(String),
     /// Block numbers are not consecutive.
     #[error("block number {got} where {expected} is due")]
     Number {

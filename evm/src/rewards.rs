@@ -17,9 +17,9 @@ const MAX_UNCLES: usize = 2;
 /// The block reward at `number` in wei, while there is one.
 pub fn block_reward(rules: &Rules, number: u64) -> u128 {
     let active = |fork: Option<u64>| fork.is_some_and(|first| number >= first);
-    if active(rules.constantinople) {
+    if active(rules.forks.constantinople) {
         2 * ETHER
-    } else if active(rules.byzantium) {
+    } else if active(rules.forks.byzantium) {
         3 * ETHER
     } else {
         5 * ETHER

@@ -51,7 +51,7 @@ pub(crate) fn read(path: &Path, output: &Output) -> Result<Genesis, Failure> {
             .note(&format!("note: the file states the root {stated}, which is not the root of its `alloc`"));
     }
     if genesis.rules.is_none() {
-        output.note("note: the file has no `config`, so `replay` will not know the rewards of blocks");
+        output.note("note: the file has no `config`, so `replay` will not know the rules of its blocks");
     }
     Ok(genesis)
 }
@@ -68,8 +68,13 @@ pub(crate) fn create(dir: &Path, genesis: &Genesis, options: Options) -> Result<
             .hint("nothing was changed; give another directory"));
     }
     // Before the first version: whoever finds a version 0 finds its rules too.
-    ChainFile { format: CHAIN_FILE_FORMAT, genesis_root: expected, rules: genesis.rules.clone() }
-        .write(dir)?;
+    ChainFile {
+        format: CHAIN_FILE_FORMAT,
+        genesis_root: expected,
+        genesis: alloy_rlp::encode(&genesis.header).into(),
+        rules: genesis.rules.clone(),
+    }
+    .write(dir)?;
     let (commit, _) = state::init_genesis(&store, genesis)?;
     commit.durable().wait()?;
     Ok(store)

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use alloy_primitives::{Address, B256, U256};
+use alloy_consensus::{SignableTransaction, TxLegacy, transaction::RlpEcdsaEncodableTx};
+use alloy_primitives::{Address, B256, Signature, U256};
 use alloy_trie::TrieAccount;
 
 use crate::{
@@ -10,7 +11,8 @@ use crate::{
     made::{Made, era1},
 };
 
-const GENESIS: &str = r#"{"config": {"chainId": 7}, "alloc": {
+const GENESIS: &str = r#"{"config": {"chainId": 7}, "difficulty": "0x3e8", "gasLimit": 5000,
+    "coinbase": "0x3333333333333333333333333333333333333333", "alloc": {
     "1111111111111111111111111111111111111111": {"balance": "1000"},
     "2222222222222222222222222222222222222222": {"balance": "0x10", "code": "0x6001",
         "storage": {"0x01": "0x02"}}}}"#;
@@ -119,9 +121,9 @@ fn a_missing_or_broken_genesis_changes_nothing() {
         ("", &["line 1"][..]),
         ("{}", &["alloc", "missing"]),
         ("{\"alloc\":\n{\"0x12\": {\"balance\": \"1\"}}}", &["line 2", "0x12"]),
-        (&GENESIS.replace("0x10", "0xzz"), &["line 3", "balance"]),
-        (&GENESIS.replace("0x02", &"1".repeat(70)), &["line 4", "storage"]),
-        (&GENESIS[..GENESIS.len() - 5], &["line 4"]),
+        (&GENESIS.replace("0x10", "0xzz"), &["line 4", "balance"]),
+        (&GENESIS.replace("0x02", &"1".repeat(70)), &["line 5", "storage"]),
+        (&GENESIS[..GENESIS.len() - 5], &["line 5"]),
     ] {
         run(&["init", &dir, "--genesis", &scratch.file("bad.json", text)]).fails(1, words);
         assert!(!Path::new(&dir).exists(), "{text}");
@@ -151,17 +153,23 @@ fn a_truncated_or_bit_flipped_era1_file_changes_nothing() {
 }
 
 #[test]
-fn a_block_with_transactions_is_refused_and_what_came_before_it_stays() {
+fn a_block_that_cannot_be_executed_is_refused_and_what_came_before_it_stays() {
     let Chain { scratch, dir } = Chain::new();
+    // Signed well enough, but who signed owns nothing.
+    let transaction =
+        TxLegacy { gas_limit: 5000, ..TxLegacy::default() }.into_signed(Signature::test_signature());
+    let mut raw = Vec::new();
+    transaction.rlp_encode(&mut raw);
     let file = chain(12, |made| {
         if made.header.number == 8 {
-            made.transactions = vec![0xc4, 0xc1, 0x01, 0x81, 0x90];
-            let items: [&[u8]; 2] = [&[0xc1, 0x01], &[0x90]];
-            made.header.transactions_root = alloy_trie::root::ordered_trie_root_encoded(&items);
+            made.transactions.clear();
+            alloy_rlp::Header { list: true, payload_length: raw.len() }.encode(&mut made.transactions);
+            made.transactions.extend(&raw);
+            made.header.transactions_root = alloy_trie::root::ordered_trie_root_encoded(&[&raw]);
         }
     });
     let file = scratch.file("busy.era1", file);
-    run(&["replay", &dir, "--blocks", &file]).fails(1, &["block 8", "2 transactions", "EVM"]);
+    run(&["replay", &dir, "--blocks", &file]).fails(1, &["block 8 is invalid", "transaction 0", "gas"]);
     assert_eq!(run(&["versions", &dir, "--json"]).ok().json()["version"], 7);
     run(&["check", &dir]).ok();
 }
@@ -331,8 +339,8 @@ fn a_newer_format_is_refused_untouched() {
     // The rules of the chain, then the store's identity: the version follows eight bytes of magic.
     let rules = Path::new(&dir).join("chain.json");
     let old = fs::read_to_string(&rules).unwrap();
-    fs::write(&rules, old.replace("\"format\": 1", "\"format\": 2")).unwrap();
-    run(&["replay", &dir, "--blocks", &file]).fails(1, &["chain.json", "format is 2"]);
+    fs::write(&rules, old.replace("\"format\": 2", "\"format\": 3")).unwrap();
+    run(&["replay", &dir, "--blocks", &file]).fails(1, &["chain.json", "format is 3"]);
     fs::write(&rules, old).unwrap();
     let identity = Path::new(&dir).join("store");
     let mut bytes = fs::read(&identity).unwrap();

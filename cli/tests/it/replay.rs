@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, fs::File, io::BufReader, ops::ControlFlow};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::{Nibbles, TrieAccount};
 use bristlecone::Store;
-use bristlecone_evm::{eip1186, era1::Era1, genesis::Genesis, state, witness::ExecutionWitness};
+use bristlecone_evm::{
+    eip1186, era1::Era1, genesis::Genesis, rewards::rewards, witness::ExecutionWitness,
+};
 
 use crate::command::{Scratch, data, run};
 
@@ -72,10 +74,11 @@ fn replay(network: &str, file: &str, root_every: &str) {
     let mut era = Era1::verify(file, |_, _| ControlFlow::Continue(())).unwrap();
     let store = Store::open(&dir).unwrap();
     for number in 0..=era.last() {
-        let block = era.block(number).unwrap().unwrap();
-        let paid = state::payments(&rules, &block).unwrap();
-        for (address, amount) in &paid {
-            *balances.entry(*address).or_default() += amount;
+        let block = era.block(number).unwrap().unwrap().block;
+        let mut paid = BTreeMap::<Address, U256>::new();
+        for (address, amount) in rewards(&rules, &block.header, &block.body.ommers).unwrap() {
+            *paid.entry(address).or_default() += amount;
+            *balances.entry(address).or_default() += amount;
         }
         let snapshot = store.at(number).unwrap();
         for address in paid.keys() {
@@ -105,7 +108,7 @@ fn replay(network: &str, file: &str, root_every: &str) {
     assert_eq!(found["balance"], format!("{balance:#x}"));
     let proof = run(&["prove", &dir, &address.to_string(), "0", "--at", "5000"]).ok().stdout;
     let proof = scratch.file("proof.json", proof);
-    let root = era.block(5000).unwrap().unwrap().header.state_root.to_string();
+    let root = era.block(5000).unwrap().unwrap().block.header.state_root.to_string();
     let verified = run(&["verify", &proof, "--root", &root, "--json"]).ok().json();
     assert_eq!(verified["valid"], true);
     let key = format!("{address}:0,0x1");

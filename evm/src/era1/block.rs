@@ -2,7 +2,8 @@
 
 use std::io::{Read, Seek};
 
-use alloy_consensus::Header;
+use alloy_consensus::{BlockBody, Header};
+use alloy_eips::Decodable2718;
 use alloy_primitives::{B256, U256, keccak256};
 use alloy_rlp::Decodable;
 
@@ -10,19 +11,15 @@ use super::{
     entry::{Entries, Kind},
     next_total,
 };
-use crate::{Era1Fault, Error};
+use crate::{Era1Fault, Error, block::Transaction};
 
-/// A block from an era1 file, as far as replaying it without executing transactions needs it.
+/// A block from an era1 file.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// Its header.
-    pub header: Header,
+    /// Header, transactions and uncles.
+    pub block: alloy_consensus::Block<Transaction>,
     /// Keccak-256 of the header.
     pub hash: B256,
-    /// Headers of its uncles.
-    pub uncles: Vec<Header>,
-    /// How many transactions it has.
-    pub transactions: usize,
     /// The difficulties of all blocks up to this one together.
     pub total_difficulty: U256,
 }
@@ -32,7 +29,7 @@ pub(super) fn read<R: Read + Seek>(
     entries: &mut Entries<R>,
     previous: Option<&Block>,
 ) -> Result<Block, Error> {
-    let due = previous.map(|block| block.header.number.wrapping_add(1));
+    let due = previous.map(|block| block.block.header.number.wrapping_add(1));
     let name = |part: &str, number: Option<u64>| match number {
         Some(number) => format!("{part} of block {number}"),
         None => format!("{part} of the first block"),
@@ -75,7 +72,12 @@ pub(super) fn read<R: Read + Seek>(
     if let Some(expected) = expected.filter(|expected| *expected != total_difficulty) {
         return Err(entries.fault(&entry, Era1Fault::TotalDifficulty { expected, got: total_difficulty }));
     }
-    Ok(Block { header, hash, uncles: body.uncles, transactions: body.transactions.len(), total_difficulty })
+    let decoded = body.transactions.iter().map(|raw| Transaction::decode_2718_exact(raw));
+    let transactions = decoded.collect::<Result<Vec<_>, _>>().map_err(|error| {
+        entries.fault(&name("body", Some(number)), Era1Fault::Transaction(error.to_string()))
+    })?;
+    let body = BlockBody { transactions, ommers: body.uncles, withdrawals: None };
+    Ok(Block { block: alloy_consensus::Block { header, body }, hash, total_difficulty })
 }
 
 fn same<R: Read + Seek>(

@@ -79,7 +79,7 @@ impl<R: Read + Seek> Era1<R> {
             entries.expect(Kind::Header, "first header")?;
             return Err(entries.fault("first header", Era1Fault::Blocks(0)));
         };
-        let first = last.header.number.saturating_sub((blocks.len() as u64).saturating_sub(1));
+        let first = last.block.header.number.saturating_sub((blocks.len() as u64).saturating_sub(1));
         let stated = entries.fixed::<32>(Kind::Accumulator, "accumulator")?;
         let accumulator = accumulator::root(&records);
         if stated != accumulator.0 {

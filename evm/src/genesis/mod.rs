@@ -2,6 +2,8 @@
 
 mod read;
 
+use alloy_consensus::{EMPTY_ROOT_HASH, Header};
+use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_trie::TrieAccount;
 use bristlecone::{Account, Batch};
@@ -37,6 +39,8 @@ impl GenesisAccount {
 pub struct Genesis {
     /// Sorted by address, each once.
     pub accounts: Vec<GenesisAccount>,
+    /// Block 0. Where the rules are not known, only what the file says is in it.
+    pub header: Header,
     /// From the file's `config`; where it has none, those of a public network with the same state root.
     pub rules: Option<Rules>,
     /// The root that the file itself claims (`stateRoot`). Clients ignore that field; compare it with
@@ -45,6 +49,30 @@ pub struct Genesis {
 }
 
 impl Genesis {
+    /// The hash of block 0.
+    pub fn hash(&self) -> B256 {
+        self.header.hash_slow()
+    }
+
+    /// Fills in what follows from accounts and rules: the state root, and the fields that forks in force at the genesis
+    /// brought.
+    fn finish_header(&mut self) {
+        self.header.state_root = self.state_root();
+        let Some(rules) = &self.rules else { return };
+        let header = &mut self.header;
+        let reached = |fork: Option<u64>, at: u64| fork.is_some_and(|first| at >= first);
+        let time = header.timestamp;
+        // Clients put the fields of London and Shanghai into a genesis of proof of work too.
+        header.base_fee_per_gas = reached(rules.forks.london, 0)
+            .then(|| header.base_fee_per_gas.unwrap_or(alloy_eips::eip1559::INITIAL_BASE_FEE));
+        header.withdrawals_root = reached(rules.forks.shanghai, time).then_some(EMPTY_ROOT_HASH);
+        let cancun = reached(rules.forks.cancun, time);
+        header.blob_gas_used = cancun.then(|| header.blob_gas_used.unwrap_or_default());
+        header.excess_blob_gas = cancun.then(|| header.excess_blob_gas.unwrap_or_default());
+        header.parent_beacon_block_root = cancun.then_some(B256::ZERO);
+        header.requests_hash = reached(rules.forks.prague, time).then_some(EMPTY_REQUESTS_HASH);
+    }
+
     /// The state root, computed with alloy-trie and not with Bristlecone, so that each checks the other.
     /// Costs a hash or two per account and slot.
     pub fn state_root(&self) -> B256 {

@@ -8,6 +8,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap, fmt, io::Read, marker::PhantomData, path::Path};
 
+use alloy_consensus::Header;
 use alloy_primitives::{Address, B256, Bytes, U256};
 use serde::{
     Deserialize, Deserializer,
@@ -69,23 +70,47 @@ impl Genesis {
             Some(raw) => source.read(raw, "stateRoot", quantity::hash)?,
             None => None,
         };
-        let mut genesis = Self { accounts: accounts.into_values().collect(), rules: None, stated_root };
+        let header = source.header(&top)?;
+        let accounts = accounts.into_values().collect();
+        let mut genesis = Self { accounts, header, rules: None, stated_root };
         genesis.rules = match top.config.filter(|raw| raw.get() != "null") {
             Some(raw) => Some(source.rules(raw)?),
             None => chain::public_network(genesis.state_root()),
         };
+        genesis.finish_header();
         Ok(genesis)
     }
 }
 
 #[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Top<'a> {
     #[serde(borrow)]
     alloc: Option<&'a RawValue>,
     #[serde(borrow)]
     config: Option<&'a RawValue>,
-    #[serde(borrow, rename = "stateRoot")]
+    #[serde(borrow)]
     state_root: Option<&'a RawValue>,
+    #[serde(borrow)]
+    nonce: Option<&'a RawValue>,
+    #[serde(borrow)]
+    timestamp: Option<&'a RawValue>,
+    #[serde(borrow)]
+    extra_data: Option<&'a RawValue>,
+    #[serde(borrow)]
+    gas_limit: Option<&'a RawValue>,
+    #[serde(borrow)]
+    difficulty: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mix_hash: Option<&'a RawValue>,
+    #[serde(borrow)]
+    coinbase: Option<&'a RawValue>,
+    #[serde(borrow)]
+    base_fee_per_gas: Option<&'a RawValue>,
+    #[serde(borrow)]
+    excess_blob_gas: Option<&'a RawValue>,
+    #[serde(borrow)]
+    blob_gas_used: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -98,22 +123,6 @@ struct RawAccount<'a> {
     code: Option<&'a RawValue>,
     #[serde(borrow)]
     storage: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawConfig<'a> {
-    #[serde(borrow)]
-    chain_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    byzantium_block: Option<&'a RawValue>,
-    #[serde(borrow)]
-    constantinople_block: Option<&'a RawValue>,
-    #[serde(borrow)]
-    dao_fork_block: Option<&'a RawValue>,
-    dao_fork_support: Option<bool>,
-    #[serde(borrow)]
-    clique: Option<&'a RawValue>,
 }
 
 /// A JSON object as a list, so that a key that comes twice is seen.
@@ -187,6 +196,36 @@ impl<'a> Text<'a> {
         parse(&text).map(Some).map_err(|reason| self.error(raw.get(), field.into(), reason))
     }
 
+    /// What the file says of the header; what it does not say is zero or empty.
+    fn header(&self, top: &Top<'a>) -> Result<Header, Error> {
+        let number = |raw: Option<&'a RawValue>, field: &str| match raw {
+            Some(raw) => self.read(raw, field, number_u64),
+            None => Ok(None),
+        };
+        let mut header = Header {
+            nonce: number(top.nonce, "nonce")?.unwrap_or_default().to_be_bytes().into(),
+            timestamp: number(top.timestamp, "timestamp")?.unwrap_or_default(),
+            gas_limit: number(top.gas_limit, "gasLimit")?.unwrap_or_default(),
+            base_fee_per_gas: number(top.base_fee_per_gas, "baseFeePerGas")?,
+            excess_blob_gas: number(top.excess_blob_gas, "excessBlobGas")?,
+            blob_gas_used: number(top.blob_gas_used, "blobGasUsed")?,
+            ..Header::default()
+        };
+        if let Some(raw) = top.difficulty {
+            header.difficulty = self.read(raw, "difficulty", quantity::number)?.unwrap_or_default();
+        }
+        if let Some(raw) = top.extra_data {
+            header.extra_data = self.read(raw, "extraData", quantity::bytes)?.unwrap_or_default();
+        }
+        if let Some(raw) = top.mix_hash {
+            header.mix_hash = self.read(raw, "mixHash", quantity::hash)?.unwrap_or_default();
+        }
+        if let Some(raw) = top.coinbase {
+            header.beneficiary = self.read(raw, "coinbase", quantity::address)?.unwrap_or_default();
+        }
+        Ok(header)
+    }
+
     fn account(&self, key: &str, raw: &'a RawValue) -> Result<GenesisAccount, Error> {
         let address = quantity::address(key).map_err(|reason| {
             self.error(raw.get(), format!("alloc.{}", brief(key)), format!("not an address: {reason}"))
@@ -235,23 +274,106 @@ impl<'a> Text<'a> {
     }
 
     fn rules(&self, raw: &'a RawValue) -> Result<chain::Rules, Error> {
-        let config: RawConfig<'_> = self.json(raw.get(), "config")?;
-        let number = |raw: Option<&'a RawValue>, name: &str| match raw {
-            Some(raw) => self.read(raw, &format!("config.{name}"), number_u64),
-            None => Ok(None),
+        let config = Config { text: self, fields: self.json::<Fields<'_>>(raw.get(), "config")?.0 };
+        let forks = chain::Forks {
+            homestead: config.number("homesteadBlock")?,
+            tangerine: config.number("eip150Block")?,
+            spurious: config.number("eip158Block")?.or(config.number("eip155Block")?),
+            byzantium: config.number("byzantiumBlock")?,
+            constantinople: config.number("constantinopleBlock")?,
+            // As in geth: a configuration from before Petersburg means that it came with Constantinople.
+            petersburg: config.number("petersburgBlock")?.or(config.number("constantinopleBlock")?),
+            istanbul: config.number("istanbulBlock")?,
+            berlin: config.number("berlinBlock")?,
+            london: config.number("londonBlock")?,
+            shanghai: config.number("shanghaiTime")?,
+            cancun: config.number("cancunTime")?,
+            prague: config.number("pragueTime")?,
+            osaka: config.number("osakaTime")?,
+            amsterdam: config.number("amsterdamTime")?,
         };
-        let dao = number(config.dao_fork_block, "daoForkBlock")?;
+        let dao = config.number("daoForkBlock")?;
+        let supported = match config.get("daoForkSupport") {
+            Some(raw) => self.json::<bool>(raw.get(), "config.daoForkSupport")?,
+            None => false,
+        };
+        let deposits = |text: &str| quantity::address(text);
+        let deposit_contract = match config.get("depositContractAddress") {
+            Some(raw) => self.read(raw, "config.depositContractAddress", deposits)?,
+            None => None,
+        };
         Ok(chain::Rules {
-            chain_id: number(config.chain_id, "chainId")?,
-            sealing: match config.clique.filter(|raw| raw.get() != "null") {
+            chain_id: config.number("chainId")?,
+            sealing: match config.get("clique") {
                 Some(_) => chain::Sealing::Authority,
                 None => chain::Sealing::Work,
             },
-            byzantium: number(config.byzantium_block, "byzantiumBlock")?,
-            constantinople: number(config.constantinople_block, "constantinopleBlock")?,
-            dao_fork: dao.filter(|_| config.dao_fork_support.unwrap_or(false)),
+            forks,
+            dao_fork: dao.filter(|_| supported),
+            deposit_contract,
+            blobs: config.blobs()?,
         })
     }
+}
+
+/// Entries of `blobSchedule`, in the order of time.
+const BLOB_FORKS: [&str; 8] = ["cancun", "prague", "osaka", "bpo1", "bpo2", "bpo3", "bpo4", "bpo5"];
+
+/// The fields of `config`.
+struct Config<'t, 'a> {
+    text: &'t Text<'a>,
+    fields: Vec<(String, &'a RawValue)>,
+}
+
+impl<'a> Config<'_, 'a> {
+    /// A field that is there and not null.
+    fn get(&self, name: &str) -> Option<&'a RawValue> {
+        let found = self.fields.iter().find(|(key, _)| key == name)?.1;
+        (found.get() != "null").then_some(found)
+    }
+
+    fn number(&self, name: &str) -> Result<Option<u64>, Error> {
+        match self.get(name) {
+            Some(raw) => self.text.read(raw, &format!("config.{name}"), number_u64),
+            None => Ok(None),
+        }
+    }
+
+    /// `blobSchedule`: an entry `x` holds from the time `xTime` on.
+    fn blobs(&self) -> Result<Vec<chain::BlobSchedule>, Error> {
+        let Some(raw) = self.get("blobSchedule") else { return Ok(Vec::new()) };
+        let mut schedule = Vec::new();
+        for (name, raw) in self.text.json::<Fields<'_>>(raw.get(), "config.blobSchedule")?.0 {
+            let Some(from) = self.number(&format!("{name}Time"))? else { continue };
+            let field = format!("config.blobSchedule.{}", brief(&name));
+            let entry: RawBlobs<'_> = self.text.json(raw.get(), &field)?;
+            let number = |raw: &'a RawValue, part: &str| {
+                let value = self.text.read(raw, &format!("{field}.{part}"), number_u64)?;
+                value.ok_or_else(|| self.text.error(raw.get(), format!("{field}.{part}"), "missing".into()))
+            };
+            let params = chain::BlobSchedule {
+                from,
+                target: number(entry.target, "target")?,
+                max: number(entry.max, "max")?,
+                update_fraction: number(entry.base_fee_update_fraction, "baseFeeUpdateFraction")?,
+            };
+            // Several may begin at once, as on a network that begins with a late fork: the latest one counts.
+            schedule.push((from, BLOB_FORKS.iter().position(|fork| *fork == name), params));
+        }
+        schedule.sort_by_key(|(from, rank, _)| (*from, *rank));
+        Ok(schedule.into_iter().map(|(.., params)| params).collect())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawBlobs<'a> {
+    #[serde(borrow)]
+    target: &'a RawValue,
+    #[serde(borrow)]
+    max: &'a RawValue,
+    #[serde(borrow)]
+    base_fee_update_fraction: &'a RawValue,
 }
 
 fn number_u64(text: &str) -> Result<u64, String> {
@@ -377,7 +499,19 @@ mod tests {
             "daoForkBlock": 3, "daoForkSupport": true, "londonBlock": 12, "clique": {"period": 15}}}"#;
         let rules = Genesis::parse(text).unwrap().rules.unwrap();
         assert_eq!(rules.chain_id, Some(7));
-        assert_eq!((rules.byzantium, rules.constantinople, rules.dao_fork), (Some(5), None, Some(3)));
+        let forks = rules.forks;
+        assert_eq!((forks.byzantium, forks.constantinople, rules.dao_fork), (Some(5), None, Some(3)));
+        assert_eq!((forks.london, forks.petersburg, forks.cancun), (Some(12), None, None));
         assert_eq!(rules.sealing, chain::Sealing::Authority);
+        let text = r#"{"alloc": {}, "config": {"cancunTime": 60, "pragueTime": "0x78", "bpo1Time": null,
+            "depositContractAddress": "0x00000000219ab540356cBB839Cbe05303d7705Fa", "blobSchedule": {
+            "prague": {"target": 6, "max": 9, "baseFeeUpdateFraction": 5007716},
+            "cancun": {"target": 3, "max": 6, "baseFeeUpdateFraction": 3338477},
+            "bpo1": {"target": 10, "max": 15, "baseFeeUpdateFraction": 1}}}}"#;
+        let rules = Genesis::parse(text).unwrap().rules.unwrap();
+        assert!(rules.deposit_contract.is_some());
+        let blobs = rules.blobs.iter().map(|entry| (entry.from, entry.max, entry.update_fraction));
+        assert_eq!(blobs.collect::<Vec<_>>(), [(60, 6, 3_338_477), (120, 9, 5_007_716)]);
+        assert_eq!([59, 60, 120].map(|time| rules.blob_params(time).max_blob_count), [6, 6, 9]);
     }
 }

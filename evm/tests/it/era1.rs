@@ -3,9 +3,12 @@
 use std::{io::Cursor, ops::ControlFlow};
 
 use crate::{data::data, made, made::Made};
-use alloy_primitives::{B256, U256, b256};
+use alloy_consensus::{SignableTransaction, TxEip2930, TxLegacy};
+use alloy_eips::Encodable2718;
+use alloy_primitives::{B256, Signature, U256, b256};
 use bristlecone_evm::{
     Era1Fault, Error,
+    block::Transaction,
     era1::{Block, Era1},
 };
 
@@ -31,9 +34,13 @@ fn sample() -> Vec<u8> {
     let mut made: Vec<Made> =
         (0..10).map(|number| Made::new(number, B256::repeat_byte(number as u8))).collect();
     made[5].uncles.push(Made::new(4, B256::ZERO).header);
-    made[8].transactions = vec![0xc4, 0xc1, 0x01, 0x81, 0x90];
-    let items: [&[u8]; 2] = [&[0xc1, 0x01], &[0x90]];
-    made[8].header.transactions_root = alloy_trie::root::ordered_trie_root_encoded(&items);
+    // One as a list, one in an envelope (EIP-2718).
+    let legacy = Transaction::from(TxLegacy::default().into_signed(Signature::test_signature()));
+    let typed = Transaction::from(TxEip2930::default().into_signed(Signature::test_signature()));
+    made[8].header.transactions_root =
+        alloy_trie::root::ordered_trie_root_encoded(&[legacy.encoded_2718(), typed.encoded_2718()]);
+    made[8].transactions.clear();
+    alloy_rlp::encode_list(&[legacy, typed], &mut made[8].transactions);
     made::era1(made)
 }
 
@@ -41,8 +48,8 @@ fn sample() -> Vec<u8> {
 fn a_made_file_is_read_whole() {
     let blocks = blocks(&sample()).unwrap();
     assert_eq!(blocks.len(), 10);
-    assert_eq!(blocks[5].uncles.len(), 1);
-    assert_eq!(blocks[8].transactions, 2);
+    assert_eq!(blocks[5].block.body.ommers.len(), 1);
+    assert_eq!(blocks[8].block.body.transactions.len(), 2);
     assert_eq!(blocks[9].total_difficulty, U256::from(10 * 1000 + 45));
     let sample = sample();
     let mut era = verify(&sample).unwrap();
@@ -57,7 +64,7 @@ fn a_file_may_begin_anywhere() {
     let mut era = verify(&file).unwrap();
     assert_eq!((era.first(), era.last()), (8192, 8194));
     assert!(era.block(8191).unwrap().is_none());
-    assert_eq!(era.block(8194).unwrap().unwrap().header.number, 8194);
+    assert_eq!(era.block(8194).unwrap().unwrap().block.header.number, 8194);
 }
 
 #[test]
@@ -84,7 +91,11 @@ fn every_flipped_bit_is_an_error_or_changes_no_content() {
             let Ok(got) = blocks(&bytes) else { continue };
             harmless += 1;
             for (got, expected) in got.iter().zip(&expected) {
-                assert_eq!((got.hash, &got.uncles), (expected.hash, &expected.uncles), "byte {at} bit {bit}");
+                assert_eq!(
+                    (got.hash, &got.block.body),
+                    (expected.hash, &expected.block.body),
+                    "byte {at} bit {bit}"
+                );
             }
         }
     }
@@ -186,7 +197,8 @@ fn real_files_verify_and_their_accumulators_are_those_in_their_names() {
             assert_eq!(era.accumulator(), accumulator);
         }
         assert_eq!(era.block(0).unwrap().unwrap().hash, genesis_hash, "{name}");
-        let uncles: usize = (0..8192).map(|number| era.block(number).unwrap().unwrap().uncles.len()).sum();
+        let uncles: usize =
+            (0..8192).map(|number| era.block(number).unwrap().unwrap().block.body.ommers.len()).sum();
         eprintln!("{name}: {uncles} uncles");
         // Damage spread over the file: an error each time, or the same content.
         for at in (0..bytes.len()).step_by(bytes.len() / 40) {

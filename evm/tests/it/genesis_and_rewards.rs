@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs::File, io::BufReader, ops::ControlFlow};
 
 use alloy_primitives::{Address, U256, b256};
 use alloy_trie::TrieAccount;
-use bristlecone_evm::{era1::Era1, genesis::Genesis, state};
+use bristlecone_evm::{era1::Era1, genesis::Genesis, rewards::rewards};
 
 use crate::data::data;
 
@@ -51,12 +51,12 @@ fn rewards_alone_lead_to_the_roots_of_the_first_blocks() {
         let file = BufReader::new(File::open(file).unwrap());
         let mut era = Era1::verify(file, |_, _| ControlFlow::Continue(())).unwrap();
         for number in 0..=era.last() {
-            let block = era.block(number).unwrap().unwrap();
-            for (address, amount) in state::payments(&rules, &block).unwrap() {
+            let block = era.block(number).unwrap().unwrap().block;
+            for (address, amount) in rewards(&rules, &block.header, &block.body.ommers).unwrap() {
                 *balances.entry(address).or_default() += amount;
             }
             // A root by brute force takes milliseconds: some blocks are enough here.
-            if number % 1024 == 0 || number + 1 == 8192 || !block.uncles.is_empty() && number % 16 == 0 {
+            if number % 1024 == 0 || number + 1 == 8192 || !block.body.ommers.is_empty() && number % 16 == 0 {
                 let account = |(address, balance): (&Address, &U256)| {
                     (*address, TrieAccount { balance: *balance, ..Default::default() })
                 };

@@ -7,9 +7,15 @@
     reason = "helpers of tests"
 )]
 
+mod chain;
 mod data;
+mod ef_tests;
 mod eip1186;
 mod era1;
 mod genesis_and_rewards;
+mod hive;
 mod made;
+mod mainnet;
+mod parallel;
+mod tar;
 mod witness;

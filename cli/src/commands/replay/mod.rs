@@ -1,20 +1,17 @@
-//! `replay`: blocks of an era1 file, every root against its header.
+//! `replay`: blocks of a file, executed one version each, every root against its header.
 
-use std::{
-    collections::VecDeque,
-    fs::File,
-    io::BufReader,
-    ops::ControlFlow,
-    path::{Path, PathBuf},
-    time::Instant,
-};
+mod source;
 
+use std::{path::PathBuf, time::Instant};
+
+use alloy_consensus::Header;
 use alloy_primitives::B256;
-use bristlecone::{KeyMode, Options, Pending, RootSchedule, SchemeKind, Shape, Store};
+use bristlecone::{KeyMode, Options, RootSchedule, SchemeKind, Shape, Store};
 use bristlecone_evm::{
+    BlockHashes, Error, Executor, Importer,
+    block::Block,
     chain::{ChainFile, Rules},
-    era1::{Block, Era1},
-    state,
+    importer::DEFAULT_DELAY,
 };
 use serde::Serialize;
 
@@ -26,35 +23,41 @@ use crate::{
     parse,
     progress::Progress,
 };
+use source::Source;
 
-/// Roots that may be awaited while commits go on.
-const AHEAD: usize = 256;
-
-/// Apply the blocks of an era1 file with their block and uncle rewards, one version a block, and compare the roots with
-/// the headers' as they become known. The file is verified whole first; blocks that the store holds are compared and
-/// skipped, so an interrupted replay goes on with the same command.
+/// Execute the blocks of a file, one version a block, and compare what comes out with their headers: gas used, receipts
+/// root, logs bloom and requests before a block is committed, the state root as soon as it is known. A block is executed on
+/// the visible version before it, at most `--delay` blocks ahead of the last compared root. Blocks that the store
+/// holds are compared and skipped, so an interrupted replay goes on with the same command.
 #[derive(Debug, clap::Args)]
+#[command(group(clap::ArgGroup::new("file").required(true).args(["blocks", "chain"])))]
 pub(crate) struct Args {
     /// The store's directory, made by `init`.
     dir: PathBuf,
-    /// An era1 file of the history archive.
+    /// An era1 file of the history archive. It is verified whole first.
     #[arg(long, value_name = "FILE.era1")]
-    blocks: PathBuf,
+    blocks: Option<PathBuf>,
+    /// A file of RLP blocks one after the other, as execution clients import and export them.
+    #[arg(long, value_name = "FILE.rlp")]
+    chain: Option<PathBuf>,
     /// Make the store from this genesis.json first, if the directory has none.
     #[arg(long, value_name = "FILE")]
     genesis: Option<PathBuf>,
     /// Compute and compare the root of every n-th block only, and of the last.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     root_every: u64,
+    /// Roots that may be awaited while the next blocks are executed; 0 waits for each.
+    #[arg(long, value_name = "D", default_value_t = DEFAULT_DELAY)]
+    delay: u64,
 }
-
-type File1 = Era1<BufReader<File>>;
 
 #[derive(Serialize)]
 struct Done {
     version: u64,
     root: String,
     blocks: u64,
+    transactions: u64,
+    gas: u64,
     held: u64,
     roots_checked: u64,
     seconds: f64,
@@ -73,29 +76,34 @@ struct Mismatch {
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     interrupt::install()?;
-    let mut era = verify_file(&args.blocks)?;
+    let mut source = match (&args.blocks, &args.chain) {
+        (Some(path), _) => Source::era(path)?,
+        (None, Some(path)) => Source::chain(path)?,
+        (None, None) => return Err(Failure::new("give --blocks or --chain")),
+    };
     let store = open(args, output)?;
-    let rules = ChainFile::rules(&args.dir, store.at(0)?.root()?)?;
+    let (rules, genesis) = ChainFile::rules(&args.dir, store.at(0)?.root()?)?;
     let begun = Instant::now();
-    let replayed =
-        Replay { store: &store, era: &mut era, every: args.root_every, checker: Checker::default() }
-            .run(&rules);
+    let replay = Replay { store: &store, source: &mut source, args, rules, genesis };
+    let replayed = replay.run();
     // Whatever happened, what was committed is made durable before anything is said.
     let closed = store.flush();
-    let (held, applied, checker) = match replayed {
+    let Replayed { held, applied, transactions, gas, compared } = match replayed {
         Ok(replayed) => replayed,
         Err(Stop::Failed(failure)) => return Err(failure),
         Err(Stop::Mismatch(mismatch)) => return Err(report(mismatch, output)?),
     };
     closed?;
     let latest = store.latest()?;
-    let unseen = unseen(era.first(), era.last(), held + applied);
+    let unseen = unseen(source.first(), source.last(), held + applied);
     let done = Done {
         version: latest.version(),
         root: latest.root()?.to_string(),
         blocks: applied,
+        transactions,
+        gas,
         held,
-        roots_checked: checker.checked,
+        roots_checked: compared,
         seconds: begun.elapsed().as_secs_f64(),
         interrupted: interrupt::asked() && unseen > 0,
     };
@@ -103,8 +111,9 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     store.close()?;
     output.result(&done, || {
         format!(
-            "{} blocks applied in {:.2} s, {} held already, {} roots equal to their headers'\nversion {}, state root {}",
+            "{} blocks with {} transactions executed in {:.2} s, {} held already, {} roots equal to their headers'\nversion {}, state root {}",
             thousands(done.blocks),
+            thousands(done.transactions),
             done.seconds,
             thousands(done.held),
             thousands(done.roots_checked),
@@ -112,7 +121,7 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
             done.root
         )
     })?;
-    if done.interrupted && done.version >= era.last() {
+    if done.interrupted && done.version >= source.last() {
         let message = "by request while held blocks were compared; nothing was changed";
         return Err(Failure::interrupted(message).hint("the same command compares all of them"));
     }
@@ -126,26 +135,6 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
 /// How many of the blocks `first..=last` were neither compared nor applied, when `seen` were.
 fn unseen(first: u64, last: u64, seen: u64) -> u64 {
     last.saturating_add(1).saturating_sub(first).saturating_sub(seen)
-}
-
-fn verify_file(path: &Path) -> Result<File1, Failure> {
-    let file =
-        File::open(path).map_err(|error| Failure::new(format!("cannot read {}: {error}", path.display())))?;
-    let mut progress: Option<Progress> = None;
-    let verified = Era1::verify(BufReader::new(file), |done, total| {
-        let bar = progress.get_or_insert_with(|| Progress::new("verify", total));
-        bar.at(done, || "bytes".to_owned());
-        if interrupt::asked() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    });
-    match verified {
-        Err(bristlecone_evm::Error::Stopped) => {
-            Err(Failure::interrupted("by request while the file was verified; nothing was changed"))
-        }
-        Err(error) => {
-            Err(Failure::from(error).hint(format!("nothing was applied; is {} whole?", path.display())))
-        }
-        Ok(era) => Ok(era),
-    }
 }
 
 fn open(args: &Args, output: &Output) -> Result<Store, Failure> {
@@ -191,63 +180,97 @@ impl<E: Into<Failure>> From<E> for Stop {
 
 struct Replay<'a> {
     store: &'a Store,
-    era: &'a mut File1,
-    every: u64,
-    checker: Checker,
+    source: &'a mut Source,
+    args: &'a Args,
+    rules: Rules,
+    genesis: Header,
 }
 
-/// Roots on their way, oldest first.
+/// What was done.
 #[derive(Default)]
-struct Checker {
-    awaited: VecDeque<(u64, B256, Pending<B256>)>,
-    checked: u64,
-    last_good: Option<u64>,
+struct Replayed {
+    held: u64,
+    applied: u64,
+    transactions: u64,
+    gas: u64,
+    compared: u64,
 }
 
 impl Replay<'_> {
-    /// Compares what is held, applies the rest. Returns how many blocks were held and applied.
-    fn run(mut self, rules: &Rules) -> Result<(u64, u64, Checker), Stop> {
+    /// Compares what is held, executes the rest.
+    fn run(mut self) -> Result<Replayed, Stop> {
         let latest = self.store.latest()?.version();
-        let (first, last) = (self.era.first(), self.era.last());
+        let (first, last) = (self.source.first(), self.source.last());
         if first > latest.saturating_add(1) {
             let message =
                 format!("the file begins with block {first}, but the store ends with version {latest}");
             return Err(Failure::new(message).hint("replay the files before it first").into());
         }
-        let held = self.compare_held(first, latest.min(last))?;
-        let mut applied = 0;
+        let mut done = self.compare_held(first, latest.min(last))?;
+        if latest >= last || interrupt::asked() {
+            return Ok(done);
+        }
+        let mut importer = self.importer(latest)?;
         let mut progress = Progress::new("replay", last.saturating_sub(latest));
         for number in latest + 1..=last {
             if interrupt::asked() {
                 break;
             }
-            let block = self.block(number)?;
-            let batch = state::block_batch(&self.store.latest()?, rules, &block)?;
-            let commit = self.store.commit(batch)?;
-            applied += 1;
-            if number % self.every == 0 || number == last {
-                self.checker.awaited.push_back((number, block.header.state_root, commit.root()));
-            }
-            self.settle(AHEAD)?;
-            progress.at(applied, || {
+            let block = Block::new(&self.rules, self.source.block(number)?)?;
+            let executed = importer.import(&block).map_err(|error| self.stop(error))?;
+            done.applied += 1;
+            done.transactions += executed.stats.transactions;
+            done.gas += executed.gas_used;
+            progress.at(done.applied, || {
                 let durable = self.store.latest_durable().unwrap_or_default();
                 format!("blocks, durable to version {durable}")
             });
         }
-        self.settle(0)?;
-        Ok((held, applied, self.checker))
+        importer.settle().map_err(|error| self.stop(error))?;
+        done.compared += importer.checked();
+        Ok(done)
     }
 
-    fn block(&mut self, number: u64) -> Result<Block, Failure> {
-        self.era.block(number)?.ok_or_else(|| Failure::new(format!("the file does not hold block {number}")))
+    /// What goes on after version `latest`, with the hashes of the blocks before it as far as the file has them.
+    fn importer(&mut self, latest: u64) -> Result<Importer, Stop> {
+        let first = self.source.first();
+        let mut hashes = BlockHashes::default();
+        hashes.push(0, self.genesis.hash_slow());
+        let from = first.max(latest.saturating_sub(BlockHashes::WINDOW)).max(1);
+        for number in from..=latest {
+            hashes.push(number, self.source.block(number)?.header.hash_slow());
+        }
+        let parent = match latest {
+            0 => Some(self.genesis.clone()),
+            _ if latest >= first => Some(self.source.block(latest)?.header),
+            // A file that goes on after another: its first block is taken at its word on who is before it.
+            _ => None,
+        };
+        let importer = Importer::new(self.store.clone(), Executor::new(self.rules.clone()), parent, hashes)?;
+        Ok(importer.delay(self.args.delay).root_every(self.args.root_every))
+    }
+
+    /// What a failed import means: a wrong root is reported as such.
+    fn stop(&self, error: Error) -> Stop {
+        match error {
+            Error::StateRoot { number, expected, got, last_good } => Stop::Mismatch(Mismatch {
+                ok: false,
+                block: number,
+                expected: expected.to_string(),
+                got: got.to_string(),
+                last_good_version: Some(last_good),
+            }),
+            error => Stop::Failed(error.into()),
+        }
     }
 
     /// Compares the roots of the versions `first..=last`, which the store holds, as far as they were computed, and that
     /// of the last one in any case: a root stands for the versions before it too, and computing each one now would
-    /// cost far more than applying the blocks did. Returns how many versions there are.
-    fn compare_held(&mut self, first: u64, last: u64) -> Result<u64, Stop> {
-        let mut held = 0;
+    /// cost far more than applying the blocks did.
+    fn compare_held(&mut self, first: u64, last: u64) -> Result<Replayed, Stop> {
+        let mut done = Replayed::default();
         let mut progress = Progress::new("compare", (last + 1).saturating_sub(first));
+        let mut last_good = None;
         for info in self.store.versions_in(first..=last) {
             let number = info.version;
             let root = match info.root {
@@ -255,47 +278,35 @@ impl Replay<'_> {
                 known => known,
             };
             if let Some(got) = root {
-                let expected = self.block(number)?.header.state_root;
-                self.judge(number, expected, got)?;
+                let expected = self.source.block(number)?.header.state_root;
+                if got != expected {
+                    return Err(Stop::Mismatch(self.first_wrong(last_good, number, expected, got)?));
+                }
+                done.compared += 1;
+                last_good = Some(number);
             }
-            held += 1;
-            progress.at(held, || "blocks held".to_owned());
+            done.held += 1;
+            progress.at(done.held, || "blocks held".to_owned());
             if interrupt::asked() {
                 break;
             }
         }
-        Ok(held)
+        Ok(done)
     }
 
-    /// Looks at the roots that are known, and waits until at most `left` are awaited.
-    fn settle(&mut self, left: usize) -> Result<(), Stop> {
-        while let Some((number, expected, pending)) = self.checker.awaited.front() {
-            let got = match pending.try_get() {
-                Some(got) => got,
-                None if self.checker.awaited.len() > left => pending.wait(),
-                None => break,
-            }?;
-            let (number, expected) = (*number, *expected);
-            self.judge(number, expected, got)?;
-            self.checker.awaited.pop_front();
-        }
-        Ok(())
-    }
-
-    /// A root is known. If it is not the header's, the first block at which they differ is looked for.
-    fn judge(&mut self, number: u64, expected: B256, got: B256) -> Result<(), Stop> {
-        self.checker.checked += 1;
-        if got == expected {
-            self.checker.last_good = Some(number);
-            return Ok(());
-        }
-        let last_good = self.checker.last_good;
-        // Blocks between the last good one and this one whose roots were not asked for so far.
-        let from = last_good.map_or(self.era.first(), |good| good + 1);
-        let mut wrong = (number, expected, got);
+    /// The first block after `last_good` whose root is not its header's; roots that were not computed so far are.
+    fn first_wrong(
+        &mut self,
+        last_good: Option<u64>,
+        number: u64,
+        expected: B256,
+        got: B256,
+    ) -> Result<Mismatch, Stop> {
         let mut last_good = last_good;
+        let mut wrong = (number, expected, got);
+        let from = last_good.map_or(self.source.first(), |good| good + 1);
         for between in from..number {
-            let expected = self.block(between)?.header.state_root;
+            let expected = self.source.block(between)?.header.state_root;
             let got = self.store.at(between)?.root()?;
             if got != expected {
                 wrong = (between, expected, got);
@@ -304,13 +315,13 @@ impl Replay<'_> {
             last_good = Some(between);
         }
         let (block, expected, got) = wrong;
-        Err(Stop::Mismatch(Mismatch {
+        Ok(Mismatch {
             ok: false,
             block,
             expected: expected.to_string(),
             got: got.to_string(),
             last_good_version: last_good,
-        }))
+        })
     }
 }
 

@@ -1,5 +1,7 @@
-//! The rules of a chain, as far as state without executed transactions depends on them, and where a
-//! directory keeps them.
+//! The rules of a chain, and where a directory keeps them.
+
+mod forks;
+mod networks;
 
 use std::{
     fs::{self, File},
@@ -7,8 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use alloy_primitives::{B256, b256};
+use alloy_consensus::Header;
+use alloy_eips::eip7840::BlobParams;
+use alloy_primitives::{Address, B256, Bytes};
+use alloy_rlp::Decodable;
 use serde::{Deserialize, Serialize};
+
+pub use forks::{BlobSchedule, Forks};
+pub use networks::public_network;
 
 use crate::Error;
 
@@ -22,7 +30,7 @@ pub enum Sealing {
     Authority,
 }
 
-/// The rules that block rewards depend on.
+/// The rules of a chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
@@ -30,39 +38,20 @@ pub struct Rules {
     pub chain_id: Option<u64>,
     /// Who makes blocks.
     pub sealing: Sealing,
-    /// First block of Byzantium; `None`: not scheduled.
-    pub byzantium: Option<u64>,
-    /// First block of Constantinople; `None`: not scheduled.
-    pub constantinople: Option<u64>,
+    /// Where its forks begin.
+    pub forks: Forks,
     /// The block that moves the DAO's funds, on a chain that does so.
     pub dao_fork: Option<u64>,
+    /// Whose logs are deposits to the beacon chain (EIP-6110).
+    pub deposit_contract: Option<Address>,
+    /// Blob parameters, ascending by their timestamps.
+    pub blobs: Vec<BlobSchedule>,
 }
 
-const MAINNET: B256 = b256!("d7f8974fb5ac78d9ac099b9ad5018bedc2ce0a72dad1827a1709da30580f0544");
-const SEPOLIA: B256 = b256!("5eb6e371a698b8d68f665192350ffcecbbbf322916f4b51bd79bb6887da3f494");
-const GOERLI: B256 = b256!("5d6cded585e73c4e322c30c2f782a336316f17dd85a4863b9d838d2d4b8b3008");
-
-/// The rules of a public network, known by its genesis state root: their genesis files often come
-/// without `config`.
-pub fn public_network(genesis_root: B256) -> Option<Rules> {
-    let from_genesis = |chain_id, sealing| Rules {
-        chain_id: Some(chain_id),
-        sealing,
-        byzantium: Some(0),
-        constantinople: Some(0),
-        dao_fork: None,
-    };
-    match genesis_root {
-        MAINNET => Some(Rules {
-            chain_id: Some(1),
-            sealing: Sealing::Work,
-            byzantium: Some(4_370_000),
-            constantinople: Some(7_280_000),
-            dao_fork: Some(1_920_000),
-        }),
-        SEPOLIA => Some(from_genesis(11_155_111, Sealing::Work)),
-        GOERLI => Some(from_genesis(5, Sealing::Authority)),
-        _ => None,
+impl Rules {
+    /// The blob parameters of a block made at `timestamp`.
+    pub fn blob_params(&self, timestamp: u64) -> BlobParams {
+        self.forks.blob_params(&self.blobs, timestamp)
     }
 }
 
@@ -75,12 +64,14 @@ pub struct ChainFile {
     pub format: u32,
     /// State root of version 0, so that the file cannot be taken for another store's.
     pub genesis_root: B256,
+    /// RLP of the header of block 0, which block 1 names as its parent.
+    pub genesis: Bytes,
     /// The rules; `None`: the genesis file did not tell them.
     pub rules: Option<Rules>,
 }
 
 /// The format that this crate writes, and the newest that it reads.
-pub const CHAIN_FILE_FORMAT: u32 = 1;
+pub const CHAIN_FILE_FORMAT: u32 = 2;
 
 const NAME: &str = "chain.json";
 
@@ -132,8 +123,9 @@ impl ChainFile {
         serde_json::from_slice(&text).map(Some).map_err(|error| bad(error.to_string()))
     }
 
-    /// Reads the rules of the chain in `dir`, whose version 0 has the root `genesis_root`.
-    pub fn rules(dir: &Path, genesis_root: B256) -> Result<Rules, Error> {
+    /// Reads the rules of the chain in `dir`, whose version 0 has the root `genesis_root`, and the
+    /// header of block 0.
+    pub fn rules(dir: &Path, genesis_root: B256) -> Result<(Rules, Header), Error> {
         let path = Self::path(dir);
         let Some(file) = Self::read(dir)? else {
             return Err(Error::NoRules { path });
@@ -143,31 +135,53 @@ impl ChainFile {
                 format!("it belongs to the genesis root {}, the store has {genesis_root}", file.genesis_root);
             return Err(Error::BadRules { path, reason });
         }
-        file.rules.ok_or_else(|| Error::BadRules {
-            path,
-            reason: "the genesis file had no `config`, so the rules of the chain are not known".into(),
-        })
+        let bad = |reason: String| Error::BadRules { path, reason };
+        let Some(rules) = file.rules else {
+            return Err(bad(
+                "the genesis file had no `config`, so the rules of the chain are not known".into()
+            ));
+        };
+        match Header::decode(&mut &file.genesis[..]) {
+            Ok(header) if header.state_root == genesis_root => Ok((rules, header)),
+            Ok(header) => Err(bad(format!("the header of its block 0 has the root {}", header.state_root))),
+            Err(error) => Err(bad(format!("the header of its block 0 does not decode: {error}"))),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        networks::{MAINNET, SEPOLIA},
+        *,
+    };
+
+    fn genesis(state_root: B256) -> Bytes {
+        alloy_rlp::encode(Header { state_root, ..Header::default() }).into()
+    }
 
     #[test]
     fn the_file_reads_back_and_damage_is_told() {
         let dir = tempfile::tempdir().unwrap();
         let root = MAINNET;
         assert!(matches!(ChainFile::rules(dir.path(), root), Err(Error::NoRules { .. })));
-        let file = ChainFile { format: CHAIN_FILE_FORMAT, genesis_root: root, rules: public_network(root) };
+        let file = ChainFile {
+            format: CHAIN_FILE_FORMAT,
+            genesis_root: root,
+            genesis: genesis(root),
+            rules: public_network(root),
+        };
         file.write(dir.path()).unwrap();
         assert_eq!(ChainFile::read(dir.path()).unwrap(), Some(file.clone()));
-        assert_eq!(ChainFile::rules(dir.path(), root).unwrap().chain_id, Some(1));
+        assert_eq!(ChainFile::rules(dir.path(), root).unwrap().0.chain_id, Some(1));
         assert!(matches!(ChainFile::rules(dir.path(), SEPOLIA), Err(Error::BadRules { .. })));
-        for text in ["", "{}", "{\"format\": 2}", "{\"format\": 1}", "{\"format\": 1, \"x\": 1}"] {
+        for text in ["", "{}", "{\"format\": 3}", "{\"format\": 2}", "{\"format\": 2, \"x\": 1}"] {
             fs::write(ChainFile::path(dir.path()), text).unwrap();
             assert!(matches!(ChainFile::read(dir.path()), Err(Error::BadRules { .. })), "{text}");
         }
+        let other = ChainFile { genesis: genesis(SEPOLIA), ..file.clone() };
+        other.write(dir.path()).unwrap();
+        assert!(matches!(ChainFile::rules(dir.path(), root), Err(Error::BadRules { .. })));
         ChainFile { rules: None, ..file }.write(dir.path()).unwrap();
         assert!(matches!(ChainFile::rules(dir.path(), root), Err(Error::BadRules { .. })));
     }
