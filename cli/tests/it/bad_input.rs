@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use alloy_consensus::{SignableTransaction, TxLegacy, transaction::RlpEcdsaEncodableTx};
+use alloy_consensus::{SignableTransaction, TxLegacy};
 use alloy_primitives::{Address, B256, Signature, U256};
 use alloy_trie::TrieAccount;
 

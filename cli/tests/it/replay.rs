@@ -5,9 +5,7 @@ use std::{collections::BTreeMap, fs::File, io::BufReader, ops::ControlFlow};
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::{Nibbles, TrieAccount};
 use bristlecone::Store;
-use bristlecone_evm::{
-    eip1186, era1::Era1, genesis::Genesis, rewards::rewards, witness::ExecutionWitness,
-};
+use bristlecone_evm::{eip1186, era1::Era1, genesis::Genesis, rewards::rewards, witness::ExecutionWitness};
 
 use crate::command::{Scratch, data, run};
 
