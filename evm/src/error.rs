@@ -77,7 +77,8 @@ pub enum Error {
         /// As computed.
         got: String,
     },
-    /// A state root that is not the header's. `last_good` is the newest version whose root was found right.
+    /// A state root that is not the header's. `last_good` is the newest version whose root was found right, and where the store
+    /// went back to.
     #[error(
         "block {number} is invalid: its header says {expected} for the state root, but it is {got}; the last good version is {last_good}"
     )]

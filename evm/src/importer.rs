@@ -32,14 +32,15 @@ pub struct Importer {
     awaited: VecDeque<Awaited>,
     checked: u64,
     last_good: u64,
+    /// The header of that block, if it is known.
+    good: Option<Header>,
     /// Sum and greatest of the blocks that were executed before a root was compared.
     lag: (u64, u64),
 }
 
 #[derive(Debug)]
 struct Awaited {
-    number: u64,
-    expected: B256,
+    header: Header,
     root: Option<Pending<B256>>,
 }
 
@@ -66,13 +67,14 @@ impl Importer {
             executor,
             delay: DEFAULT_DELAY,
             every: 1,
-            parent,
             newest,
             hashes,
             codes: CodeCache::default(),
             awaited: VecDeque::new(),
             checked: 0,
             last_good: newest,
+            good: parent.clone(),
+            parent,
             lag: (0, 0),
         })
     }
@@ -93,8 +95,8 @@ impl Importer {
     ///
     /// # Errors
     ///
-    /// The block is not a child of the newest one, or is invalid: nothing was committed. [`Error::StateRoot`] of an earlier
-    /// block: see there.
+    /// The block is not a child of the newest one, or is invalid: nothing was committed. [`Error::StateRoot`], of this block or of
+    /// one before it: the store went back to the last good version, durably, and the importer goes on from there.
     pub fn import(&mut self, block: &Block) -> Result<Executed, Error> {
         let header = &block.header;
         match &self.parent {
@@ -110,7 +112,7 @@ impl Importer {
         drop(db);
         let commit = self.store.commit(executed.changes.batch())?;
         let root = header.number.is_multiple_of(self.every).then(|| commit.root());
-        self.awaited.push_back(Awaited { number: header.number, expected: header.state_root, root });
+        self.awaited.push_back(Awaited { header: header.clone(), root });
         self.hashes.push(header.number, block.hash);
         self.newest = header.number;
         self.parent = Some(header.clone());
@@ -122,13 +124,13 @@ impl Importer {
     ///
     /// # Errors
     ///
-    /// [`Error::StateRoot`], or the store failed.
+    /// [`Error::StateRoot`], as in [`import`](Self::import), or the store failed.
     pub fn settle(&mut self) -> Result<(), Error> {
         if self.awaited.back().is_some_and(|last| last.root.is_none()) {
             let got = self.store.latest()?.root()?;
             self.settle_to(0)?;
-            if let Some(Awaited { number, expected, .. }) = self.awaited.pop_back() {
-                self.judge(number, expected, got)?;
+            if let Some(last) = self.awaited.back().map(|last| last.header.clone()) {
+                self.judge(&last, got)?;
             }
         }
         self.settle_to(0)
@@ -153,39 +155,53 @@ impl Importer {
     fn settle_to(&mut self, left: u64) -> Result<(), Error> {
         let mut waiting = self.awaited.iter().filter(|awaited| awaited.root.is_some()).count() as u64;
         while let Some(at) = self.awaited.iter().position(|awaited| awaited.root.is_some()) {
-            let Some(Awaited { number, expected, root: Some(pending) }) = self.awaited.get(at) else { break };
-            let (number, expected) = (*number, *expected);
+            let Some(Awaited { header, root: Some(pending) }) = self.awaited.get(at) else { break };
+            let header = header.clone();
             let got = match pending.try_get() {
                 Some(got) => got,
                 None if waiting > left => pending.wait(),
                 None => break,
             }?;
             waiting -= 1;
-            self.judge(number, expected, got)?;
+            self.judge(&header, got)?;
         }
         Ok(())
     }
 
     /// A root is known. If it is not the header's, the first block at which they differ is looked for among those whose
-    /// roots nobody asked for so far.
-    fn judge(&mut self, number: u64, expected: B256, got: B256) -> Result<(), Error> {
-        if got == expected {
-            self.awaited.retain(|awaited| awaited.number > number);
-            let behind = self.newest.saturating_sub(number);
+    /// roots nobody asked for so far, and the store goes back to the one before.
+    fn judge(&mut self, header: &Header, got: B256) -> Result<(), Error> {
+        if got == header.state_root {
+            self.awaited.retain(|awaited| awaited.header.number > header.number);
+            let behind = self.newest.saturating_sub(header.number);
             self.lag = (self.lag.0 + behind, self.lag.1.max(behind));
             self.checked += 1;
-            self.last_good = number;
+            self.last_good = header.number;
+            self.good = Some(header.clone());
             return Ok(());
         }
-        let mut last_good = self.last_good;
-        for before in self.awaited.iter().take_while(|awaited| awaited.number < number) {
-            let got = self.store.at(before.number)?.root()?;
-            if got != before.expected {
-                let Awaited { number, expected, .. } = *before;
-                return Err(Error::StateRoot { number, expected, got, last_good });
+        let mut wrong = (header.clone(), got);
+        for before in self.awaited.iter().take_while(|awaited| awaited.header.number < header.number) {
+            let got = self.store.at(before.header.number)?.root()?;
+            if got != before.header.state_root {
+                wrong = (before.header.clone(), got);
+                break;
             }
-            last_good = before.number;
+            self.last_good = before.header.number;
+            self.good = Some(before.header.clone());
         }
-        Err(Error::StateRoot { number, expected, got, last_good })
+        self.go_back()?;
+        let (Header { number, state_root: expected, .. }, got) = wrong;
+        Err(Error::StateRoot { number, expected, got, last_good: self.last_good })
+    }
+
+    /// Gives up everything after the last block whose root is right.
+    fn go_back(&mut self) -> Result<(), Error> {
+        self.awaited.clear();
+        self.store.rollback(self.last_good)?;
+        self.newest = self.last_good;
+        self.parent = self.good.clone();
+        self.hashes.truncate(self.last_good);
+        Ok(())
     }
 }

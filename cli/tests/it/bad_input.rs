@@ -192,7 +192,8 @@ fn a_mismatch_names_the_first_bad_block_in_every_schedule() {
             assert_eq!((found["block"].as_u64(), found["last_good_version"].as_u64()), (Some(9), Some(8)));
             assert_eq!(found["expected"], expected);
             let got = found["got"].as_str().unwrap().to_owned();
-            done.fails(1, &["block 9", &expected, &got, "last good version is 8"]);
+            done.fails(1, &["block 9", &expected, &got, "last good version is 8", "went back"]);
+            assert_eq!(run(&["versions", &dir, "--json"]).ok().stdout.lines().count(), 9);
         }
     }
     // A store of another genesis.

@@ -139,3 +139,33 @@ fn sepolia_replays_with_a_root_for_every_block() {
 fn sepolia_replays_with_a_root_every_64_blocks() {
     replay("sepolia", "sepolia-00000-643a00f7", "64");
 }
+
+#[test]
+fn a_chain_of_rlp_blocks_replays_on_one_thread_and_on_many() {
+    let (Some(genesis), Some(file)) = (data("hive_geth600/genesis.json"), data("hive_geth600/chain.rlp"))
+    else {
+        return;
+    };
+    let scratch = Scratch::new();
+    let ways: [&[&str]; 3] =
+        [&["--delay", "0"], &["--parallel", "--workers", "3"], &["--parallel", "--root-every", "7"]];
+    for (index, way) in ways.into_iter().enumerate() {
+        let dir = scratch.path(&format!("chain{index}"));
+        let args = [&["replay", &dir, "--chain", &file, "--genesis", &genesis, "--json"], way].concat();
+        let done = run(&args).ok().json();
+        assert_eq!((done["version"].as_u64(), done["transactions"].as_u64()), (Some(600), Some(603)));
+        assert_eq!(done["root"], "0x8fcfb02cfca007773bd55bc1c3e50a3c8612a59c87ce057e5957e8bf17c1728b");
+        assert_eq!(run(&args).ok().json()["held"], 600);
+    }
+    // The first block is missing; then the file ends in the middle of a block.
+    let bytes = std::fs::read(&file).unwrap();
+    let mut blocks = bristlecone_evm::block::Blocks::new(&bytes);
+    blocks.next();
+    let second = scratch.file("second.rlp", &bytes[blocks.offset() as usize..]);
+    let dir = scratch.path("bad");
+    let args = ["replay", &dir, "--chain", &second, "--genesis", &genesis];
+    run(&args).fails(1, &["begins with block 2", "version 0"]);
+    let short = scratch.file("short.rlp", &bytes[..bytes.len() - 9]);
+    run(&["replay", &dir, "--chain", &short]).fails(1, &["chain file, byte", "nothing was applied"]);
+    run(&["replay", &dir, "--chain", &file, "--workers", "2"]).fails(2, &["--parallel"]);
+}

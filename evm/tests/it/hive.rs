@@ -3,16 +3,19 @@
 use std::fs;
 
 use alloy_primitives::{Address, B256, U256, hex};
+use bristlecone::Store;
 use bristlecone_evm::{
-    Error, Executor,
+    BlockHashes, Error, Executor, Importer,
     block::{Block, Blocks},
     chain::Rules,
     genesis::Genesis,
+    state,
 };
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{
-    chain::{Chain, Expected, assert_state},
+    chain::{Chain, Expected, assert_state, store},
     data::data,
 };
 
@@ -113,4 +116,73 @@ fn files_that_are_no_chain_are_told_with_the_place() {
     block.body.transactions.pop();
     let error = Block::new(&rules, block).unwrap_err();
     assert!(matches!(error, Error::HeaderMismatch { what: "transactions root", .. }), "{error}");
+}
+
+/// Imports all `blocks` into a new store.
+fn import(
+    executor: Executor,
+    delay: u64,
+    blocks: &[Block],
+    genesis: &Genesis,
+) -> (Importer, Result<(), Error>, Store, TempDir) {
+    let (store, dir) = store();
+    state::init_genesis(&store, genesis).unwrap();
+    let mut hashes = BlockHashes::default();
+    hashes.push(0, genesis.hash());
+    let importer = Importer::new(store.clone(), executor, Some(genesis.header.clone()), hashes).unwrap();
+    let mut importer = importer.delay(delay);
+    let mut import = || {
+        for block in blocks {
+            importer.import(block)?;
+        }
+        importer.settle()
+    };
+    let result = import();
+    (importer, result, store, dir)
+}
+
+#[test]
+fn imports_are_right_with_every_number_of_workers_and_every_delay() {
+    let Some((genesis, rules, blocks)) = hive() else { return };
+    let expected = head_state();
+    for workers in [0, 1, 2, 8] {
+        for delay in [0, 3] {
+            let executor = match workers {
+                0 => Executor::new(rules.clone()),
+                _ => Executor::parallel(rules.clone(), workers).unwrap(),
+            };
+            let (importer, result, store, _dir) = import(executor, delay, &blocks, &genesis);
+            result.unwrap();
+            assert_eq!(importer.checked(), 600);
+            assert!(importer.root_lag().1 <= delay);
+            eprintln!("{workers} workers, delay {delay}: root lag {:?}", importer.root_lag());
+            assert_state(&store.latest().unwrap(), &expected);
+        }
+    }
+}
+
+#[test]
+fn a_wrong_root_in_the_middle_takes_the_store_back_to_the_last_good_version() {
+    let Some((genesis, rules, blocks)) = hive() else { return };
+    for delay in [0, 3] {
+        // Block 40 lies about its state, and the blocks after it follow the lie.
+        let mut wrong = blocks[..60].to_vec();
+        wrong[39].header.state_root = B256::repeat_byte(1);
+        for index in 39..60 {
+            wrong[index].header.parent_hash = wrong[index - 1].hash;
+            wrong[index].hash = wrong[index].header.hash_slow();
+        }
+        let (mut importer, result, store, _dir) =
+            import(Executor::new(rules.clone()), delay, &wrong, &genesis);
+        let error = result.unwrap_err();
+        assert!(matches!(error, Error::StateRoot { number: 40, last_good: 39, .. }), "{error}");
+        assert_eq!((store.latest_version(), importer.newest()), (Some(39), 39));
+        assert_eq!(store.latest().unwrap().root().unwrap(), blocks[38].header.state_root);
+        // The right block 40 is welcome, and those after it.
+        for block in &blocks[39..] {
+            importer.import(block).unwrap();
+        }
+        importer.settle().unwrap();
+        assert_state(&store.latest().unwrap(), &head_state());
+    }
 }

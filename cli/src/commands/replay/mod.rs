@@ -11,6 +11,7 @@ use bristlecone_evm::{
     BlockHashes, Error, Executor, Importer,
     block::Block,
     chain::{ChainFile, Rules},
+    executor::ExecutionStats,
     importer::DEFAULT_DELAY,
 };
 use serde::Serialize;
@@ -49,7 +50,26 @@ pub(crate) struct Args {
     /// Roots that may be awaited while the next blocks are executed; 0 waits for each.
     #[arg(long, value_name = "D", default_value_t = DEFAULT_DELAY)]
     delay: u64,
+    /// Execute the transactions of a block on several threads.
+    #[arg(long)]
+    parallel: bool,
+    /// How many threads [default: as many as there are cores].
+    #[arg(long, value_name = "N", requires = "parallel", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
 }
+
+impl Args {
+    fn executor(&self, rules: Rules) -> Result<Executor, Error> {
+        if !self.parallel {
+            return Ok(Executor::new(rules));
+        }
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        Executor::parallel(rules, self.workers.map_or_else(cores, usize::from))
+    }
+}
+
+/// Blocks whose senders are found out ahead of their execution, on a thread of their own.
+const RECOVERED_AHEAD: usize = 16;
 
 #[derive(Serialize)]
 struct Done {
@@ -57,6 +77,7 @@ struct Done {
     root: String,
     blocks: u64,
     transactions: u64,
+    runs_again: u64,
     gas: u64,
     held: u64,
     roots_checked: u64,
@@ -72,6 +93,8 @@ struct Mismatch {
     expected: String,
     got: String,
     last_good_version: Option<u64>,
+    /// Whether the store went back to it.
+    rolled_back: bool,
 }
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
@@ -88,7 +111,7 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let replayed = replay.run();
     // Whatever happened, what was committed is made durable before anything is said.
     let closed = store.flush();
-    let Replayed { held, applied, transactions, gas, compared } = match replayed {
+    let Replayed { held, applied, stats, gas, compared } = match replayed {
         Ok(replayed) => replayed,
         Err(Stop::Failed(failure)) => return Err(failure),
         Err(Stop::Mismatch(mismatch)) => return Err(report(mismatch, output)?),
@@ -100,7 +123,8 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         version: latest.version(),
         root: latest.root()?.to_string(),
         blocks: applied,
-        transactions,
+        transactions: stats.transactions,
+        runs_again: stats.again(),
         gas,
         held,
         roots_checked: compared,
@@ -178,6 +202,21 @@ impl<E: Into<Failure>> From<E> for Stop {
     }
 }
 
+/// What a failed import means: a wrong root is reported as such.
+fn stop(error: Error) -> Stop {
+    match error {
+        Error::StateRoot { number, expected, got, last_good } => Stop::Mismatch(Mismatch {
+            ok: false,
+            block: number,
+            expected: expected.to_string(),
+            got: got.to_string(),
+            last_good_version: Some(last_good),
+            rolled_back: true,
+        }),
+        error => Stop::Failed(error.into()),
+    }
+}
+
 struct Replay<'a> {
     store: &'a Store,
     source: &'a mut Source,
@@ -191,7 +230,7 @@ struct Replay<'a> {
 struct Replayed {
     held: u64,
     applied: u64,
-    transactions: u64,
+    stats: ExecutionStats,
     gas: u64,
     compared: u64,
 }
@@ -212,21 +251,35 @@ impl Replay<'_> {
         }
         let mut importer = self.importer(latest)?;
         let mut progress = Progress::new("replay", last.saturating_sub(latest));
-        for number in latest + 1..=last {
-            if interrupt::asked() {
-                break;
-            }
-            let block = Block::new(&self.rules, self.source.block(number)?)?;
-            let executed = importer.import(&block).map_err(|error| self.stop(error))?;
-            done.applied += 1;
-            done.transactions += executed.stats.transactions;
-            done.gas += executed.gas_used;
-            progress.at(done.applied, || {
-                let durable = self.store.latest_durable().unwrap_or_default();
-                format!("blocks, durable to version {durable}")
+        let (rules, store, source) = (&self.rules, self.store, &mut *self.source);
+        std::thread::scope(|scope| {
+            let (send, blocks) = std::sync::mpsc::sync_channel(RECOVERED_AHEAD);
+            scope.spawn(move || {
+                for number in latest + 1..=last {
+                    let block = source.block(number).and_then(|block| Ok(Block::new(rules, block)?));
+                    let failed = block.is_err();
+                    // Nobody takes it: the replay has ended.
+                    if send.send(block).is_err() || failed {
+                        break;
+                    }
+                }
             });
-        }
-        importer.settle().map_err(|error| self.stop(error))?;
+            for block in blocks {
+                if interrupt::asked() {
+                    break;
+                }
+                let executed = importer.import(&block?).map_err(stop)?;
+                done.applied += 1;
+                done.stats += executed.stats;
+                done.gas += executed.gas_used;
+                progress.at(done.applied, || {
+                    let durable = store.latest_durable().unwrap_or_default();
+                    format!("blocks, durable to version {durable}")
+                });
+            }
+            Ok::<_, Stop>(())
+        })?;
+        importer.settle().map_err(stop)?;
         done.compared += importer.checked();
         Ok(done)
     }
@@ -246,22 +299,9 @@ impl Replay<'_> {
             // A file that goes on after another: its first block is taken at its word on who is before it.
             _ => None,
         };
-        let importer = Importer::new(self.store.clone(), Executor::new(self.rules.clone()), parent, hashes)?;
+        let importer =
+            Importer::new(self.store.clone(), self.args.executor(self.rules.clone())?, parent, hashes)?;
         Ok(importer.delay(self.args.delay).root_every(self.args.root_every))
-    }
-
-    /// What a failed import means: a wrong root is reported as such.
-    fn stop(&self, error: Error) -> Stop {
-        match error {
-            Error::StateRoot { number, expected, got, last_good } => Stop::Mismatch(Mismatch {
-                ok: false,
-                block: number,
-                expected: expected.to_string(),
-                got: got.to_string(),
-                last_good_version: Some(last_good),
-            }),
-            error => Stop::Failed(error.into()),
-        }
     }
 
     /// Compares the roots of the versions `first..=last`, which the store holds, as far as they were computed, and that
@@ -321,6 +361,7 @@ impl Replay<'_> {
             expected: expected.to_string(),
             got: got.to_string(),
             last_good_version: last_good,
+            rolled_back: false,
         })
     }
 }
@@ -337,8 +378,12 @@ fn report(mismatch: Mismatch, output: &mut Output) -> Result<Failure, Failure> {
         "block {}: the state root is {}, but the header says {}; {good}",
         mismatch.block, mismatch.got, mismatch.expected
     );
-    let hint =
-        "was the store made from this chain's genesis? Versions after the last good one are not to be used";
+    let hint = match mismatch.rolled_back {
+        true => "the store went back to the last good version; is the file what it should be?",
+        false => {
+            "was the store made from this chain's genesis? Versions after the last good one are not to be used"
+        }
+    };
     Ok(Failure { code: FAILED, ..Failure::new(message) }.hint(hint))
 }
 
