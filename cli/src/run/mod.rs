@@ -1,6 +1,7 @@
 //! `run`: the main job on an embedded default, with no input at all.
 
 mod committer;
+mod evm;
 mod measure;
 mod oracle;
 mod readers;
@@ -37,9 +38,9 @@ use workload::{MAX_KEYS, Model, Plan, Skew, Workload};
 pub(crate) struct Args {
     /// The directory to make; a fresh `bristlecone-data` beside you if left out.
     dir: Option<PathBuf>,
-    /// Accounts and storage slots, or raw 32-byte keys and values.
+    /// Accounts and storage slots, raw 32-byte keys and values, or transactions through the EVM.
     #[arg(long, value_enum, default_value = "accounts")]
-    workload: Workload,
+    workload: Kind,
     /// The hash rule.
     #[arg(long, value_enum, default_value = "ethereum")]
     scheme: Scheme,
@@ -76,6 +77,19 @@ pub(crate) struct Args {
     /// Everything made follows from it.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    evm: evm::Args,
+}
+
+/// What is committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    /// Accounts and storage slots, half of each, keys hashed.
+    Accounts,
+    /// Raw 32-byte keys with 32-byte values.
+    Flat,
+    /// Transfers, token transfers and swaps, executed in parallel and then in turn.
+    Evm,
 }
 
 /// The hash rule.
@@ -103,7 +117,7 @@ impl Args {
             return Err(Failure { code: USAGE, ..Failure::new("more than 4,294,967,294 updates") });
         }
         Ok(Plan {
-            workload: self.workload,
+            workload: self.workload(),
             skew: self.skew,
             keys: self.keys,
             batch: self.batch,
@@ -114,6 +128,11 @@ impl Args {
         })
     }
 
+    /// Of the workloads that are only keys.
+    fn workload(&self) -> Workload {
+        if self.workload == Kind::Flat { Workload::Flat } else { Workload::Accounts }
+    }
+
     fn scheme(&self) -> SchemeKind {
         match self.scheme {
             Scheme::Ethereum => SchemeKind::Ethereum,
@@ -122,7 +141,7 @@ impl Args {
     }
 
     fn options(&self) -> Options {
-        let namespace = match self.workload {
+        let namespace = match self.workload() {
             Workload::Accounts => Namespace::accounts(self.scheme()),
             Workload::Flat => Namespace::flat(self.scheme()).raw(),
         };
@@ -141,6 +160,9 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     interrupt::install()?;
     let plan = args.plan()?;
     let dir = directory(args.dir.as_deref(), output)?;
+    if args.workload == Kind::Evm {
+        return evm::execute(&args.evm, args.seed, &dir, output);
+    }
     let store = args.options().open(&dir)?;
     let model = Model::new(plan);
 

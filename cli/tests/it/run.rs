@@ -145,3 +145,22 @@ fn a_load_alone_is_enough() {
     let out = run(&["run", &scratch.path("data"), "--keys", "500", "--versions", "0", "--json"]).ok().json();
     assert_eq!((&out["version"], &out["verified"]), (&0.into(), &true.into()));
 }
+
+#[test]
+fn a_chain_through_the_evm_comes_to_the_roots_of_executing_it_in_turn() {
+    for profile in ["monad", "megaeth"] {
+        let scratch = Scratch::new();
+        let dir = scratch.path("data");
+        let args =
+            ["run", &dir, "--workload", "evm", "--profile", profile, "--accounts", "300", "--blocks", "12"];
+        let more = ["--transactions", "120", "--workers", "3", "--json"];
+        let done = run(&[&args[..], &more].concat()).ok().json();
+        assert_eq!((&done["verified"], &done["transactions"]), (&true.into(), &1440.into()), "{done}");
+        assert_eq!(done["reverted"], 0, "{done}");
+        // Plain transfers cost 21,000, the others more.
+        assert!(done["gas"].as_u64().unwrap() > 1440 * 25_000, "{done}");
+        let versions = run(&["versions", &dir, "--json"]).ok().json();
+        assert_eq!(versions["root"], done["root"]);
+        assert!(!std::path::Path::new(&format!("{dir}-in-turn")).exists());
+    }
+}

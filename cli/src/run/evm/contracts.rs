@@ -1,0 +1,49 @@
+//! Two contracts in a few instructions each, as a compiler would make them of a token and of a pool.
+
+/// A token: `transfer(to, amount)` with both as words, no selector. Balances lie at their owners' addresses; a transfer
+/// is logged, and one past the balance is reverted.
+pub(super) const TOKEN: &[u8] = &[
+    0x60, 0x20, 0x35, // amount
+    0x33, 0x54, // the caller's balance
+    0x81, 0x81, 0x10, 0x60, 0x28, 0x57, // less than amount: revert
+    0x81, 0x90, 0x03, 0x33, 0x55, // balance - amount
+    0x60, 0x00, 0x35, 0x54, 0x01, // to's balance + amount
+    0x60, 0x00, 0x35, 0x55, // stored
+    0x60, 0x20, 0x35, 0x60, 0x00, 0x52, // the amount, to be logged
+    0x60, 0x00, 0x35, 0x60, 0x20, 0x60, 0x00, 0xa1, // with `to` as topic
+    0x00, // stop
+    0x5b, 0x60, 0x00, 0x60, 0x00, 0xfd, // revert
+];
+
+/// A pool of two tokens whose product stays: `swap(amount)`. The reserves lie in slots 0 and 1, what a trader has of the
+/// first token at its address, of the second at the address with all bits turned.
+pub(super) const POOL: &[u8] = &[
+    0x60, 0x00, 0x35, // amount in
+    0x33, 0x54, // what the caller has
+    0x81, 0x81, 0x10, 0x60, 0x30, 0x57, // less than that: revert
+    0x81, 0x90, 0x03, 0x33, 0x55, // has - in
+    0x80, 0x60, 0x00, 0x54, 0x01, // first reserve + in
+    0x80, 0x60, 0x00, 0x55, // stored
+    0x60, 0x01, 0x54, // second reserve
+    0x80, 0x83, 0x02, // times in
+    0x82, 0x90, 0x04, // over the first: what goes out
+    0x80, 0x91, 0x03, // second reserve - out
+    0x60, 0x01, 0x55, // stored
+    0x33, 0x19, 0x54, 0x01, // what the caller has of the second + out
+    0x33, 0x19, 0x55, // stored
+    0x00, // stop
+    0x5b, 0x60, 0x00, 0x60, 0x00, 0xfd, // revert
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jumps_lead_to_where_the_calls_are_reverted() {
+        for code in [TOKEN, POOL] {
+            let push = code.windows(3).position(|three| three[0] == 0x60 && three[2] == 0x57).unwrap();
+            assert_eq!(code[usize::from(code[push + 1])], 0x5b);
+        }
+    }
+}
