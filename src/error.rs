@@ -113,6 +113,17 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
+    /// Pages that unsealed versions superseded take more memory than a store with this `cache_bytes` allows, and the options ask for a refusal.
+    /// Nothing was committed.
+    #[error(
+        "{bytes} bytes of superseded pages wait to be sealed, {limit} are allowed: wait for a seal and try again"
+    )]
+    Superseded {
+        /// Bytes waiting.
+        bytes: u64,
+        /// The bound.
+        limit: u64,
+    },
     /// More versions wait for their scheduled roots than the options allow, and they ask for a refusal. Nothing was committed.
     #[error("{waiting} versions wait for their roots, {limit} are allowed: wait for a root and try again")]
     Unrooted {

@@ -363,6 +363,28 @@ pub(crate) struct Superseded {
     /// The commit that made it.
     pub(crate) born: u64,
     pub(crate) bytes: u32,
+    pub(crate) kind: PageKind,
+}
+
+/// Where in a trie a page is, as far as it matters for what is kept of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PageKind {
+    /// The page at the top.
+    Root,
+    /// Another one with child pages.
+    Inner,
+    /// One without.
+    Leaf,
+}
+
+impl PageKind {
+    fn of(page: Page<'_>) -> Self {
+        match page.depth() {
+            0 => Self::Root,
+            _ if page.is_inner() => Self::Inner,
+            _ => Self::Leaf,
+        }
+    }
 }
 
 /// What a commit did to slots.
@@ -478,10 +500,11 @@ impl Arena for Committing<'_> {
         match Reference::from_word(word) {
             // Looked at now, while it is at hand: it was read to be replaced.
             Some(Reference::Slot(id)) => {
-                // It may have been evicted this moment. Then its birth is not known, and any older lease holds its slot.
-                let page = self.block(id);
-                let (born, bytes) = page.map_or((0, 0), |page| (page.stamp(), page.bytes().len() as u32));
-                self.touched.borrow_mut().superseded.push(Superseded { id, born, bytes });
+                // It may have been evicted this moment, as only leaves are. Then its birth is not known, and any older lease holds its slot.
+                let (born, bytes, kind) = self.block(id).map_or((0, 0, PageKind::Leaf), |page| {
+                    (page.stamp(), page.bytes().len() as u32, PageKind::of(page))
+                });
+                self.touched.borrow_mut().superseded.push(Superseded { id, born, bytes, kind });
             }
             Some(Reference::Stored(locator)) => self.touched.borrow_mut().superseded_records.push(locator),
             _ => {}

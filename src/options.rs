@@ -101,7 +101,7 @@ pub enum RootSchedule {
 pub enum Backpressure {
     /// It waits.
     Block,
-    /// It answers [`Error::Busy`] or [`Error::Unrooted`].
+    /// It answers [`Error::Busy`], [`Error::Superseded`] or [`Error::Unrooted`].
     Refuse,
 }
 
@@ -137,7 +137,7 @@ impl Options {
             first_version: 0,
             roots: RootSchedule::Every(1),
             seal_keys: 80_000,
-            max_unsealed_keys: 240_000,
+            max_unsealed_keys: 160_000,
             max_unrooted: 4,
             backpressure: Backpressure::Block,
             cache_bytes: 1 << 30,
@@ -169,13 +169,15 @@ impl Options {
     }
 
     /// Changed keys after which a run of versions is sealed. 1 seals every version. Default 80,000. A run is sealed earlier
-    /// where it is old, or where its batches hold 256 MiB (half of `cache_bytes`, if that is less, but at least 64 MiB).
+    /// where it is old, or where its batches hold 256 MiB (half of `cache_bytes`, if that is less, but at least 64 MiB), or the pages that it superseded 96 MiB (an
+    /// eighth of `cache_bytes`, if that is less, but at least 16 MiB).
     #[must_use]
     pub fn seal_keys(self, seal_keys: u64) -> Self {
         Self { seal_keys, ..self }
     }
 
-    /// Changed keys that may wait to be sealed before `commit` holds back. Default 240,000.
+    /// Changed keys that may wait to be sealed before `commit` holds back. Default 160,000. It holds back too where the pages that wait with them take
+    /// twice what has a run sealed early.
     #[must_use]
     pub fn max_unsealed_keys(self, max_unsealed_keys: u64) -> Self {
         Self { max_unsealed_keys, ..self }
@@ -194,7 +196,8 @@ impl Options {
         Self { backpressure, ..self }
     }
 
-    /// Memory for sealed pages, in bytes, above which they are evicted. Default 1 GiB.
+    /// Memory of the store, in bytes, above which pages that are stored leave it after each seal: pages, hashes, tables, batches and what threads
+    /// work with count. Pages with child pages stay (some 4 % of a state), and so does what is not sealed yet. Default 1 GiB.
     #[must_use]
     pub fn cache_bytes(self, cache_bytes: u64) -> Self {
         Self { cache_bytes, ..self }

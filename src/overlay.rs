@@ -11,7 +11,7 @@ use bristlecone_trie::levels::{Pages, Refs, Workspace};
 use bristlecone_trie::update::{self, Arena};
 use bristlecone_trie::{B256, NodeRef, Op, Page, Shape};
 
-use crate::graph::{Graph, hash_with, load};
+use crate::graph::{Graph, hash_below_with, hash_with, load};
 use crate::options::SchemeKind;
 use crate::reference::Reference;
 use crate::{Error, Result};
@@ -67,7 +67,7 @@ impl<'g> Overlay<'g> {
             let _ = self.page(root);
         }
         let mut workspace = Workspace::default();
-        let hashed = hash_with(self, self.scheme, self.shape, self.root.get(), &mut workspace);
+        let hashed = hash_with(&Known(self), self.scheme, self.shape, self.root.get(), &mut workspace);
         let hashed = match self.take_failure() {
             Some(failure) => return Err(failure),
             None => hashed?,
@@ -78,6 +78,36 @@ impl<'g> Overlay<'g> {
             }
         }
         Ok(hashed.root)
+    }
+
+    /// The references of a page, where they are known.
+    fn known(&self, word: u64) -> Option<&Refs> {
+        if let Some(held) = self.held_at(word) {
+            return held.refs.get().map(|refs| &**refs);
+        }
+        match Reference::from_word(word) {
+            Some(Reference::Slot(id)) => self.graph.slots.companion(id, &self.guard),
+            _ => None,
+        }
+    }
+
+    /// The references of a page in memory whose own were dropped when it was superseded: computed again, with those below it that
+    /// were dropped too.
+    fn rehash(&self, word: u64) -> Option<&Refs> {
+        let mut workspace = Workspace::default();
+        let hashed = hash_below_with(&Known(self), self.scheme, self.shape, &[word], &mut workspace);
+        if let Err(error) = hashed {
+            self.failure.borrow_mut().get_or_insert(error);
+            return None;
+        }
+        for (word, refs) in workspace.pages() {
+            if self.held_at(word).is_none() {
+                let bytes = self.page(word)?.bytes().to_vec();
+                self.hold(Some(word), bytes, None);
+            }
+            let _ = self.held_at(word)?.refs.set(refs.into());
+        }
+        self.held_at(word)?.refs.get().map(|refs| &**refs)
     }
 
     /// All pages that it holds, by their numbers as scratch pages.
@@ -153,17 +183,31 @@ impl Pages for Overlay<'_> {
     }
 
     fn refs(&self, word: u64) -> Option<&Refs> {
-        if let Some(held) = self.held_at(word) {
-            return held.refs.get().map(|refs| &**refs);
-        }
-        match Reference::from_word(word) {
-            Some(Reference::Slot(id)) => self.graph.slots.companion(id, &self.guard),
-            _ => None,
+        match self.known(word) {
+            Some(refs) => Some(refs),
+            None => self.rehash(word),
         }
     }
 
     fn top(&self, word: u64) -> Option<NodeRef> {
         self.load(word)?.refs.get()?.last().copied()
+    }
+}
+
+/// The same without computing any reference: what is not known is left to the one who hashes.
+struct Known<'a, 'g>(&'a Overlay<'g>);
+
+impl Pages for Known<'_, '_> {
+    fn page(&self, word: u64) -> Option<Page<'_>> {
+        self.0.page(word)
+    }
+
+    fn refs(&self, word: u64) -> Option<&Refs> {
+        self.0.known(word)
+    }
+
+    fn top(&self, word: u64) -> Option<NodeRef> {
+        self.0.top(word)
     }
 }
 

@@ -31,9 +31,31 @@ pub(crate) type Operations = UntilSealed<Vec<(u16, Prepared)>>;
 /// dropped whole.
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
-    pub(crate) pages: Vec<SlotId>,
+    /// Those without child pages.
+    pub(crate) leaves: Vec<SlotId>,
+    /// Those with, and the stamps of the commits that made them.
+    pub(crate) inner: Vec<(SlotId, u64)>,
+    /// Root pages.
+    pub(crate) roots: Vec<SlotId>,
     pub(crate) records: Vec<Locator>,
     pub(crate) trees: Vec<u64>,
+    /// What the pages take that were not stored yet, in bytes: memory until the run is sealed.
+    pub(crate) unstored_bytes: u64,
+}
+
+impl Replaced {
+    /// All pages that are in slots.
+    pub(crate) fn pages(&self) -> impl Iterator<Item = SlotId> {
+        let inner = self.inner.iter().map(|(id, _)| *id);
+        self.leaves.iter().copied().chain(inner).chain(self.roots.iter().copied())
+    }
+
+    /// Memory that it takes besides its own size, in bytes.
+    fn size(&self) -> usize {
+        let words =
+            self.leaves.capacity() + self.roots.capacity() + self.records.capacity() + self.trees.capacity();
+        words * size_of::<u64>() + self.inner.capacity() * size_of::<(SlotId, u64)>()
+    }
 }
 
 impl<T: Default> UntilSealed<T> {
@@ -81,11 +103,13 @@ impl VersionState {
         (self.batch_bytes() + self.spaces.len() * 40) as u64
     }
 
-    pub(crate) fn batch_bytes(&self) -> usize {
-        let replaced = self.replaced.get();
-        let Replaced { pages, records, trees } = &*replaced;
-        let listed = (pages.capacity() + records.capacity() + trees.capacity()) * size_of::<u64>();
-        self.batch.get().iter().map(|(_, prepared)| prepared.size()).sum::<usize>() + listed
+    fn batch_bytes(&self) -> usize {
+        self.batch.get().iter().map(|(_, prepared)| prepared.size()).sum()
+    }
+
+    /// What it takes until it is sealed, pages apart.
+    pub(crate) fn unsealed_bytes(&self) -> u64 {
+        (size_of::<Self>() + self.batch_bytes() + self.replaced.get().size()) as u64
     }
 }
 

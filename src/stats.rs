@@ -8,7 +8,6 @@ use bristlecone_snapshot::{SlotId, pin};
 use bristlecone_trie::B256;
 
 use crate::pipeline::{Core, Dead, lock};
-use crate::state::VersionState;
 use crate::{Result, Store};
 
 /// Memory, in bytes, and how many of what. What stands in one line of this list stands in no other: [`total`](Self::total) is their sum.
@@ -49,7 +48,7 @@ pub struct MemoryStats {
     pub waiting_for_root: u64,
     /// Commits that wait for their seal, those before included.
     pub waiting_for_seal: u64,
-    /// The batches of those.
+    /// Those themselves: their batches, and lists of what they superseded.
     pub batch_bytes: u64,
     /// What the hashing thread works with.
     pub hashing_bytes: u64,
@@ -140,7 +139,7 @@ fn memory(core: &Core) -> MemoryStats {
         waiting_for_log: log,
         waiting_for_root: root,
         waiting_for_seal: unsealed.versions,
-        batch_bytes: unsealed.batch_bytes + unsealed.versions * size_of::<VersionState>() as u64,
+        batch_bytes: unsealed.bytes,
         hashing_bytes: get(&core.counters.workspace_bytes),
         sealing_bytes: get(&core.counters.chain_bytes) + get(&core.counters.sealing_bytes),
         index_bytes: (core.runs.size() + past_roots) as u64,

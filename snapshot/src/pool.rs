@@ -33,7 +33,7 @@ const LINE: usize = 64;
 pub(crate) const ALIGN: usize = LINE;
 /// So many spans without a cell in use are kept for the next: memory that grows and shrinks is not fetched anew each time. A run's
 /// superseded pages are freed at once, and take more; but memory that nobody uses is not free either.
-const KEPT_SPANS: usize = 512;
+const KEPT_SPANS: usize = 96;
 
 /// Sizes of cells: in steps of a line, then of 256 bytes, then of 2 KiB.
 const SMALL: usize = 2 << 10;
@@ -71,8 +71,8 @@ struct Span {
     free: u32,
     /// Where in the map to look first: there is no free cell in words before it.
     first: u32,
-    /// In which list it is.
-    is_sparse: bool,
+    /// In which list it is, if it is in one.
+    list: usize,
     /// Neighbours among the spans of its class that have a free cell.
     before: *mut Span,
     after: *mut Span,
@@ -84,13 +84,14 @@ struct Span {
 const FIRST: usize = size_of::<Span>().next_multiple_of(LINE);
 const _: () = assert!(FIRST < SPAN / 16 && REGION.is_multiple_of(SPAN) && REGION.is_multiple_of(HUGE_PAGE));
 
-/// The spans of one class that have a free cell.
+/// The spans of one class that have a free cell, by how many of their cells are free: those with few first. They are filled, while those
+/// with many, left alone, empty, and serve another class or nobody.
 struct Class {
-    /// Those to take from first.
-    dense: List,
-    /// Those of whose cells a quarter became free: left alone they empty, and serve another class or nobody.
-    sparse: List,
+    lists: [List; LISTS],
 }
+
+/// In so many parts spans are told apart by their free cells.
+const LISTS: usize = 8;
 
 /// Spans, the one to take from first.
 struct List {
@@ -115,7 +116,7 @@ unsafe impl Send for List {}
 // SAFETY: as above.
 unsafe impl Send for Regions {}
 
-static POOL: [Mutex<Class>; CLASSES] = [const { Mutex::new(Class { dense: EMPTY, sparse: EMPTY }) }; CLASSES];
+static POOL: [Mutex<Class>; CLASSES] = [const { Mutex::new(Class { lists: [EMPTY; LISTS] }) }; CLASSES];
 static REGIONS: Mutex<Regions> = Mutex::new(Regions { spare: Vec::new(), empty: Vec::new(), spans: 0 });
 
 /// Memory of at least `bytes` bytes, aligned to a cache line. Aborts where the system has none, like `Vec`.
@@ -123,24 +124,23 @@ pub(crate) fn allocate(bytes: usize) -> NonNull<u8> {
     let Some((class, size)) = class_of(bytes) else { return large(bytes) };
     #[expect(clippy::indexing_slicing, reason = "classes are counted by the same constants")]
     let mut class_lock = lock(&POOL[class]);
-    if class_lock.dense.head.is_null() {
-        let mut span = class_lock.sparse.head;
-        if span.is_null() {
-            span = lock(&REGIONS).take();
-            // SAFETY: a span without a cell in use is ours alone; it is aligned and has room for its header.
-            unsafe { Span::begin(span, class as u32, size) };
-        } else {
-            // SAFETY: the span is in this list, and of the class whose lock is held.
-            unsafe { class_lock.sparse.remove(span) };
+    let fullest = class_lock.lists.iter_mut().find(|list| !list.head.is_null());
+    let list = match fullest {
+        Some(list) => list,
+        None => {
+            let span = lock(&REGIONS).take();
+            let list = &mut class_lock.lists[LISTS - 1];
+            // SAFETY: a span without a cell in use is ours alone; it is aligned and has room for its header. It is of this class
+            // then, and in no list.
+            unsafe {
+                Span::begin(span, class as u32, size);
+                list.push(span);
+            }
+            list
         }
-        // SAFETY: of this class, and in no list: begun or taken out just above.
-        unsafe {
-            (*span).is_sparse = false;
-            class_lock.dense.push(span);
-        }
-    }
+    };
     // SAFETY: spans of the list have a free cell, and are touched only under the lock that is held.
-    unsafe { class_lock.dense.take() }
+    unsafe { list.take() }
 }
 
 /// How much memory a cell takes.
@@ -187,23 +187,36 @@ pub(crate) unsafe fn release(cell: NonNull<u8>) {
         (*span).first = (*span).first.min(word as u32);
         (*span).free += 1;
         let (free, cells) = ((*span).free, (*span).cells);
-        if free == 1 {
-            (*span).is_sparse = false;
-            class.dense.push(span);
-        } else if free == cells {
-            let others = if (*span).is_sparse { &class.dense } else { &class.sparse };
-            let list = if (*span).is_sparse { &class.sparse } else { &class.dense };
-            // The last span of the class stays.
-            if !others.head.is_null() || list.head != list.tail {
-                let list = if (*span).is_sparse { &mut class.sparse } else { &mut class.dense };
+        if free == cells && !class.is_last(span) {
+            if free > 1
+                && let Some(list) = class.lists.get_mut((*span).list)
+            {
                 list.remove(span);
-                lock(&REGIONS).give(span);
             }
-        } else if free > cells / 4 && !(*span).is_sparse {
-            class.dense.remove(span);
-            (*span).is_sparse = true;
-            class.sparse.push(span);
+            lock(&REGIONS).give(span);
+            return;
         }
+        let to = (free - 1) as usize * LISTS / cells as usize;
+        let from = (*span).list;
+        if free > 1 && from == to {
+            return;
+        }
+        if free > 1
+            && let Some(list) = class.lists.get_mut(from)
+        {
+            list.remove(span);
+        }
+        if let Some(list) = class.lists.get_mut(to) {
+            (*span).list = to;
+            list.push(span);
+        }
+    }
+}
+
+impl Class {
+    /// Whether no other span of the class has a free cell. That one stays.
+    fn is_last(&self, span: *mut Span) -> bool {
+        self.lists.iter().all(|list| list.head == list.tail && (list.head.is_null() || list.head == span))
     }
 }
 
@@ -229,7 +242,7 @@ impl Span {
                 size,
                 free: cells,
                 first: 0,
-                is_sparse: false,
+                list: LISTS - 1,
                 before,
                 after,
                 map,

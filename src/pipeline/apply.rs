@@ -12,7 +12,7 @@ use super::root::SHARED_KEYS;
 use super::{Core, Dead, add, lock};
 use crate::batch::Prepared;
 use crate::event::Event;
-use crate::graph::{Committing, Touched};
+use crate::graph::{Committing, PageKind, Touched};
 use crate::options::Namespace;
 use crate::state::{Operations, Replaced, SpaceState, UntilSealed, VersionState};
 use crate::{Error, Result};
@@ -75,21 +75,13 @@ pub(crate) fn build(
         applied.into_iter().for_each(|touched| touched.undo(&core.graph));
         return Err(error);
     }
-    let of = |touched: &Touched| touched.superseded.len();
-    let mut replaced =
-        Replaced { pages: Vec::with_capacity(applied.iter().map(of).sum()), ..Replaced::default() };
-    for touched in &applied {
-        replaced.pages.extend(touched.superseded.iter().map(|page| page.id));
-        replaced.records.extend(&touched.superseded_records);
-        replaced.trees.extend(&touched.dropped);
-    }
     let state = Arc::new(VersionState {
         version: identity.version,
         stamp: identity.stamp,
         parent: parent.map(|parent| parent.stamp),
         spaces,
         batch: Operations::new(batch),
-        replaced: UntilSealed::new(replaced),
+        replaced: UntilSealed::new(replaced(core, &applied)),
         changed,
         durable: Arc::new(Event::new()),
         root: Arc::new(Event::new()),
@@ -187,6 +179,27 @@ fn update(
     let updated = done.and_then(|done| shared::join(&Mapped(&mine), shape, root, stamp.word(), &done));
     applied.push(mine.into_touched());
     updated
+}
+
+/// What the commit took the place of.
+fn replaced(core: &Core, applied: &[Touched]) -> Replaced {
+    let mut out = Replaced::default();
+    out.leaves.reserve_exact(applied.iter().map(|touched| touched.superseded.len()).sum());
+    for touched in applied {
+        for page in &touched.superseded {
+            if core.graph.slots.locator(page.id).is_none() {
+                out.unstored_bytes += u64::from(page.bytes);
+            }
+            match page.kind {
+                PageKind::Root => out.roots.push(page.id),
+                PageKind::Inner => out.inner.push((page.id, page.born)),
+                PageKind::Leaf => out.leaves.push(page.id),
+            }
+        }
+        out.records.extend(&touched.superseded_records);
+        out.trees.extend(&touched.dropped);
+    }
+    out
 }
 
 /// Gives what the commit took the place of its life: it was born with the commit that made it and died with this one. A

@@ -1,27 +1,79 @@
-//! Giving memory back: pages that are stored leave memory, the longest sealed first, while there is more than
+//! Giving memory back: pages that are stored leave memory, the longest sealed first, while the store takes more than
 //! `cache_bytes`. Readers do not notice: the slot goes on to say where the page is stored.
+//!
+//! Pages with child pages stay. They name their children by slots, and what is read back names them by records: those slots would be
+//! named by nobody, and nothing would end them. They are one in some twenty, and what every way leads through.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bristlecone_snapshot::{Lookup, SlotId, pin};
+use bristlecone_trie::Page;
 
 use super::{Core, lock};
+/// So many pages are evicted at a time, between two looks at what that gave.
+const SOME: usize = 256;
 
-/// Evicts until the pages in memory fit `cache_bytes`, or none is left that is stored.
-pub(super) fn evict(core: &Core) {
-    let bytes = core.graph.slots.stats().block_bytes;
-    let mut over = bytes.saturating_sub(core.cache_bytes);
-    let mut queue = lock(&core.evictable);
-    // Ids of pages that were superseded since stand here until they are met; they must not pile up.
-    let bound = core.graph.slots.stats().blocks as usize * 4 + 1024;
-    while over > 0 || queue.len() > bound {
-        let Some(id) = queue.pop_front() else { return };
-        if over == 0 {
-            continue;
+/// Evicts until the store fits `cache_bytes`, or no page is left that may go. Says which ones went.
+pub(super) fn evict(core: &Core) -> Vec<SlotId> {
+    let mut evicted = Vec::new();
+    let mut over = in_use(core).saturating_sub(core.cache_bytes);
+    while over > 0 {
+        let some: Vec<SlotId> = {
+            let mut queue = lock(&core.evictable);
+            let count = queue.len().min(SOME);
+            queue.drain(..count).collect()
+        };
+        if some.is_empty() {
+            break;
         }
-        let before = core.graph.slots.stats().block_bytes;
-        if core.graph.slots.evict(id) {
-            let freed = before.saturating_sub(core.graph.slots.stats().block_bytes);
-            over = over.saturating_sub(freed);
-            core.counters.evicted_pages.fetch_add(1, Ordering::Relaxed);
-        }
+        let (leaves, freed) = leaves(core, &some);
+        core.graph.slots.evict_all(leaves.iter().copied());
+        core.counters.evicted_pages.fetch_add(leaves.len() as u64, Ordering::Relaxed);
+        evicted.extend(leaves);
+        over = over.saturating_sub(freed);
     }
+    tidy(core);
+    evicted
+}
+
+/// Those of `ids` in memory that have no child pages, and the memory that they take.
+fn leaves(core: &Core, ids: &[SlotId]) -> (Vec<SlotId>, u64) {
+    let slots = &core.graph.slots;
+    let guard = pin();
+    let mut freed = 0;
+    let is_leaf = |id: &SlotId| match slots.get(*id, &guard) {
+        Lookup::Block(bytes) if !Page::new(bytes).is_inner() => {
+            let (block, companion) = slots.footprint(*id, &guard);
+            freed += (block + companion) as u64;
+            true
+        }
+        _ => false,
+    };
+    let leaves = ids.iter().copied().filter(is_leaf).collect();
+    (leaves, freed)
+}
+
+/// Ids of pages that were superseded since stand in the queue until they are met; they must not pile up.
+fn tidy(core: &Core) {
+    let slots = &core.graph.slots;
+    let mut queue = lock(&core.evictable);
+    if queue.len() > slots.stats().blocks as usize * 4 + 1024 {
+        let guard = pin();
+        queue.retain(|id| matches!(slots.get(*id, &guard), Lookup::Block(_)));
+        queue.shrink_to_fit();
+    }
+}
+
+/// What is held against `cache_bytes`: all that `stats` sums up, but for what is idle, without a walk over lists.
+fn in_use(core: &Core) -> u64 {
+    let slots = core.graph.slots.stats();
+    let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let lists = lock(&core.lives).size() + lock(&core.evictable).capacity() * size_of::<SlotId>();
+    let blocks = slots.block_bytes + slots.companion_bytes;
+    let threads = [&core.counters.workspace_bytes, &core.counters.chain_bytes, &core.counters.sealing_bytes];
+    blocks
+        + slots.table_bytes
+        + lists as u64
+        + core.unsealed().bytes
+        + threads.into_iter().map(get).sum::<u64>()
 }

@@ -6,6 +6,7 @@ mod evict;
 pub(crate) mod log;
 pub(crate) mod root;
 pub(crate) mod seal;
+mod trim;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,11 +91,19 @@ pub(crate) struct Core {
 pub(crate) struct Unsealed {
     pub(crate) keys: u64,
     pub(crate) versions: u64,
-    pub(crate) batch_bytes: u64,
+    /// What those versions take with their batches, and what the pages take that they superseded before those were stored.
+    pub(crate) bytes: u64,
+    pub(crate) superseded_bytes: u64,
     /// Versions that wait for their scheduled roots.
     pub(crate) unrooted: u64,
     /// When a commit that found no room last asked for a cut.
     pub(crate) urged: Option<Instant>,
+}
+
+/// A run is sealed once the pages that it superseded before they were stored take this much: they leave memory with its seal. Small commits
+/// copy a page or two a level for each key, so that runs of them come to this long before they have many keys. Twice as much may wait.
+pub(crate) fn run_superseded(cache_bytes: u64) -> u64 {
+    (cache_bytes / 8).clamp(16 << 20, 96 << 20)
 }
 
 /// So often a commit that finds no room asks for a cut.
@@ -213,7 +222,8 @@ impl Core {
                 unsealed = self.room.wait(unsealed).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            if unsealed.keys <= self.max_unsealed_keys {
+            let superseded = 2 * run_superseded(self.cache_bytes);
+            if unsealed.keys <= self.max_unsealed_keys && unsealed.superseded_bytes <= superseded {
                 return Ok(());
             }
             // Again and again: what was asked for may have come before the commit that it was meant for.
@@ -222,7 +232,11 @@ impl Core {
                 urge();
             }
             if self.backpressure == Backpressure::Refuse {
-                return Err(Error::Busy { unsealed: unsealed.keys, limit: self.max_unsealed_keys });
+                return Err(if unsealed.keys > self.max_unsealed_keys {
+                    Error::Busy { unsealed: unsealed.keys, limit: self.max_unsealed_keys }
+                } else {
+                    Error::Superseded { bytes: unsealed.superseded_bytes, limit: superseded }
+                });
             }
             let waited = self.room.wait_timeout(unsealed, URGE_AGAIN);
             unsealed = waited.unwrap_or_else(PoisonError::into_inner).0;
@@ -233,7 +247,8 @@ impl Core {
         let mut unsealed = lock(&self.unsealed);
         unsealed.keys += state.weight();
         unsealed.versions += 1;
-        unsealed.batch_bytes += state.batch_bytes() as u64;
+        unsealed.bytes += state.unsealed_bytes();
+        unsealed.superseded_bytes += state.replaced.get().unstored_bytes;
         unsealed.unrooted += u64::from(self.is_scheduled(state.version));
     }
 
@@ -250,7 +265,8 @@ impl Core {
         for state in run {
             unsealed.keys -= state.weight().min(unsealed.keys);
             unsealed.versions -= 1;
-            unsealed.batch_bytes -= (state.batch_bytes() as u64).min(unsealed.batch_bytes);
+            unsealed.bytes -= state.unsealed_bytes().min(unsealed.bytes);
+            unsealed.superseded_bytes -= state.replaced.get().unstored_bytes;
         }
         unsealed.urged = None;
         drop(unsealed);

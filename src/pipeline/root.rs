@@ -11,7 +11,8 @@ use bristlecone_trie::levels::{self, Workspace};
 
 use super::log::LogMessage;
 use super::seal::SealMessage;
-use super::{Core, add};
+use super::trim::Trimmer;
+use super::{Core, add, run_superseded};
 use crate::event::Asked;
 use crate::graph::{Pinned, hash_below_with, hash_with};
 use crate::options::Namespace;
@@ -63,6 +64,7 @@ struct Run {
     versions: Vec<Arc<VersionState>>,
     keys: u64,
     bytes: u64,
+    superseded: u64,
     since: Instant,
 }
 
@@ -73,8 +75,9 @@ pub(crate) fn run(
     log: &Sender<LogMessage>,
     seals: &Sender<SealMessage>,
 ) {
-    let mut run = Run { versions: Vec::new(), keys: 0, bytes: 0, since: Instant::now() };
+    let mut run = Run { versions: Vec::new(), keys: 0, bytes: 0, superseded: 0, since: Instant::now() };
     let run_bytes = (core.cache_bytes / 2).clamp(LEAST_RUN_BYTES, RUN_BYTES);
+    let mut trimmer = Trimmer::default();
     let mut hasher = Hasher { core, log, workspaces: Workspaces::default() };
     loop {
         match messages.recv_timeout(Duration::from_millis(100)) {
@@ -89,17 +92,20 @@ pub(crate) fn run(
                     hasher.settle(&state);
                     core.rooted();
                 }
+                trimmer.trim(core, &state);
                 run.keys += state.weight();
                 run.bytes += state.sealed_bytes();
+                run.superseded += state.replaced.get().unstored_bytes;
                 run.versions.push(state);
-                if run.keys >= core.seal_keys || run.bytes >= run_bytes {
-                    cut(&mut hasher, &mut run, seals);
+                let is_full = run.keys >= core.seal_keys || run.bytes >= run_bytes;
+                if is_full || run.superseded >= run_superseded(core.cache_bytes) {
+                    cut(&mut hasher, &mut trimmer, &mut run, seals);
                 }
             }
             Ok(RootMessage::Want(state, lease, _asked)) => hasher.settle_wanted(&state, lease.as_ref()),
-            Ok(RootMessage::Cut) => cut(&mut hasher, &mut run, seals),
+            Ok(RootMessage::Cut) => cut(&mut hasher, &mut trimmer, &mut run, seals),
             Ok(RootMessage::Flush(done)) => {
-                cut(&mut hasher, &mut run, seals);
+                cut(&mut hasher, &mut trimmer, &mut run, seals);
                 let _ = seals.send(SealMessage::Flush(done));
             }
             Ok(RootMessage::Forward(message)) => {
@@ -107,7 +113,7 @@ pub(crate) fn run(
             }
             Ok(RootMessage::Close) | Err(RecvTimeoutError::Disconnected) => {
                 // Those who ask from now on, and those in the queue, are told when it is dropped.
-                return cut(&mut hasher, &mut run, seals);
+                return cut(&mut hasher, &mut trimmer, &mut run, seals);
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
@@ -116,17 +122,19 @@ pub(crate) fn run(
         let is_old = age >= ANY_RUN_AGE || age >= SMALL_RUN_AGE && run.keys >= SMALL_RUN;
         // Where a write failed nothing is sealed any more, and those who wait for it are to be told.
         if is_old || core.check_alive().is_err() {
-            cut(&mut hasher, &mut run, seals);
+            cut(&mut hasher, &mut trimmer, &mut run, seals);
         }
     }
 }
 
 /// Hands the run on to be sealed. Its last version needs a root, whatever the schedule says.
-fn cut(hasher: &mut Hasher<'_>, run: &mut Run, seals: &Sender<SealMessage>) {
+fn cut(hasher: &mut Hasher<'_>, trimmer: &mut Trimmer, run: &mut Run, seals: &Sender<SealMessage>) {
     if let Some(last) = run.versions.last() {
         hasher.settle(last);
         run.keys = 0;
         run.bytes = 0;
+        run.superseded = 0;
+        trimmer.cut(last);
         let _ = seals.send(SealMessage::Run(std::mem::take(&mut run.versions)));
         // One large commit must not be remembered for ever.
         if hasher.workspaces.size() > KEPT_WORKSPACE {

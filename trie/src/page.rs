@@ -297,7 +297,7 @@ impl<'a> Page<'a> {
     }
 
     /// Whether some entry is a child page or a blinded node.
-    pub(crate) fn is_inner(&self) -> bool {
+    pub fn is_inner(&self) -> bool {
         self.has(flag::INNER)
     }
 

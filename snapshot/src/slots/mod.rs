@@ -395,6 +395,18 @@ impl<E: Copy + Send + Sync + 'static, C: Copy + Send + Sync + 'static> Slots<E, 
         evicted
     }
 
+    /// Drops the companion of each id, and where `blocks` says so also the blocks of those that have a locator.
+    pub fn trim_all(&self, ids: impl IntoIterator<Item = SlotId>, blocks: bool) {
+        self.take_out(ids, |slot, id| {
+            if slot.generation.load(Acquire) != id.generation() {
+                return None;
+            }
+            let is_stored = blocks && slot.locator.load(Acquire) != NO_LOCATOR;
+            let block = if is_stored { self.take_block(slot) } else { None };
+            Some(Remains { block, companion: self.take_companion(slot), index: None })
+        });
+    }
+
     /// Memory that the block and the companion of `id` take, in bytes; 0 for what is not there.
     pub fn footprint(&self, id: SlotId, _guard: &Guard) -> (usize, usize) {
         let Some(slot) = self.slot(id) else { return (0, 0) };

@@ -70,6 +70,28 @@ fn an_evicted_block_is_located_and_can_be_brought_back() {
 }
 
 #[test]
+fn trimming_takes_companions_and_of_what_is_located_the_blocks() {
+    let slots = Bytes::new();
+    let (kept, located) = (slots.insert(b"kept").unwrap(), slots.insert(b"located").unwrap());
+    slots.set_locator(located, 7);
+    let with_companions = || {
+        let guard = pin();
+        [kept, located].map(|id| slots.set_companion(id, &[1], &guard))
+    };
+    assert_eq!(with_companions(), [true; 2]);
+    slots.trim_all([kept, located], false);
+    assert_eq!((slots.stats().companions, slots.stats().blocks), (0, 2));
+    assert_eq!(with_companions(), [true; 2]);
+    slots.trim_all([kept, located], true);
+    assert_eq!(slots.get(kept, &pin()), Lookup::Block(b"kept"));
+    assert_eq!(slots.get(located, &pin()), Lookup::Located(7));
+    assert_eq!((slots.stats().companions, slots.stats().blocks), (0, 1));
+    slots.retire(kept);
+    slots.trim_all([kept], true);
+    drain(&slots);
+}
+
+#[test]
 fn the_first_companion_wins() {
     let slots = Bytes::new();
     let id = slots.insert(b"page").unwrap();

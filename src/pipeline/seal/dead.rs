@@ -20,7 +20,7 @@ pub(super) fn died(core: &Core, run: &[Arc<VersionState>], mut gone_on_from: Vec
     let mut dead = Dead::default();
     for state in run {
         let replaced = state.replaced.get();
-        let stored = replaced.pages.iter().filter_map(|id| core.graph.slots.locator(*id));
+        let stored = replaced.pages().filter_map(|id| core.graph.slots.locator(id));
         let stored = stored.filter_map(Locator::from_word).chain(replaced.records.iter().copied());
         dead.pages.extend(stored.filter(|newest| gone_on_from.binary_search(newest).is_err()));
         replaced.trees.iter().for_each(|word| stored_roots(core, *word, &mut dead.trees));

@@ -109,14 +109,16 @@ pub(crate) fn run(
                     state.sealed.set(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
                 }
                 core.counters.sealing_bytes.store(0, Ordering::Relaxed);
-                core.counters.chain_bytes.store(chains.size() as u64, Ordering::Relaxed);
                 core.leave(&run);
                 for state in &run {
                     state.batch.forget();
                     state.replaced.forget();
                 }
                 if let (Ok(_), Some(last)) = (&outcome, run.last()) {
-                    retire(core, last);
+                    for id in retire(core, last) {
+                        chains.forget(id);
+                    }
+                    core.counters.chain_bytes.store(chains.size() as u64, Ordering::Relaxed);
                 }
             }
         }
@@ -222,8 +224,8 @@ fn put_table(group: &mut GroupWriter<'_>, hidden: &[TableOp<'_>]) -> Result<Opti
     if hidden.is_empty() { Ok(None) } else { Ok(Some(group.put_table(hidden)?)) }
 }
 
-/// Lets go of what only unsealed versions needed: readers of the past go to the log from now on.
-fn retire(core: &Core, last: &VersionState) {
+/// Lets go of what only unsealed versions needed: readers of the past go to the log from now on. Says which pages were evicted.
+fn retire(core: &Core, last: &VersionState) -> Vec<SlotId> {
     for (version, stamp) in core.versions.published() {
         let is_latest = core.versions.range().is_none_or(|range| *range.end() == version);
         if stamp <= last.stamp.word() && !is_latest {
@@ -231,5 +233,5 @@ fn retire(core: &Core, last: &VersionState) {
         }
     }
     core.reclaim(last.stamp.word());
-    super::evict::evict(core);
+    super::evict::evict(core)
 }

@@ -31,8 +31,8 @@ const HEAD_NIBBLES: usize = 16;
 /// the slot's locator is that record, whatever became of the slot meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Chains {
-    kept: Vec<Option<Chain>>,
-    /// What they hold beside their own size.
+    kept: Vec<Option<Box<Chain>>>,
+    /// What they hold.
     bytes: usize,
 }
 
@@ -43,7 +43,7 @@ impl Chains {
     }
 
     fn get(&self, id: SlotId, newest: Locator) -> Option<&Chain> {
-        self.kept.get(Self::place(id))?.as_ref().filter(|chain| chain.newest() == newest)
+        self.kept.get(Self::place(id))?.as_deref().filter(|chain| chain.newest() == newest)
     }
 
     fn set(&mut self, id: SlotId, chain: Chain) {
@@ -51,17 +51,28 @@ impl Chains {
         if place >= self.kept.len() {
             self.kept.resize(place + 1, None);
         }
-        self.bytes += chain.size();
-        if let Some(kept) = self.kept.get_mut(place)
-            && let Some(old) = kept.replace(chain)
-        {
-            self.bytes -= old.size();
+        self.bytes += size_of::<Chain>() + chain.size();
+        if let Some(kept) = self.kept.get_mut(place) {
+            let old = kept.replace(Box::new(chain));
+            self.drop(old);
+        }
+    }
+
+    /// Forgets what is remembered of a page that left memory.
+    pub(super) fn forget(&mut self, id: SlotId) {
+        let old = self.kept.get_mut(Self::place(id)).and_then(Option::take);
+        self.drop(old);
+    }
+
+    fn drop(&mut self, chain: Option<Box<Chain>>) {
+        if let Some(chain) = chain {
+            self.bytes -= size_of::<Chain>() + chain.size();
         }
     }
 
     /// Memory that they take, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.kept.capacity() * size_of::<Option<Chain>>() + self.bytes
+        self.kept.capacity() * size_of::<Option<Box<Chain>>>() + self.bytes
     }
 }
 
@@ -272,6 +283,8 @@ impl Pages<'_, '_> {
         let slots = &self.core.graph.slots;
         let depth = page.depth();
         let mut at = page;
+        // One that is stored and neither in memory nor remembered: it may be the one, and its records tell.
+        let mut unseen = None;
         loop {
             let mut next = None;
             for id in origins(at.bytes()) {
@@ -285,7 +298,10 @@ impl Pages<'_, '_> {
                     }
                     continue;
                 }
-                let Lookup::Block(bytes) = slots.get(id, guard) else { continue };
+                let Lookup::Block(bytes) = slots.get(id, guard) else {
+                    unseen = unseen.or(stored.map(|newest| (id, newest)));
+                    continue;
+                };
                 let old = Page::new(bytes);
                 if old.depth() != depth {
                     continue;
@@ -296,7 +312,8 @@ impl Pages<'_, '_> {
                 next = Some(old);
                 break;
             }
-            at = next?;
+            let Some(older) = next else { return unseen };
+            at = older;
         }
     }
 
