@@ -338,7 +338,7 @@ struct PreparedOp {
 }
 
 /// Sorted operations with the bytes they speak of, one a key.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Prepared {
     bytes: Vec<u8>,
     ops: Vec<PreparedOp>,

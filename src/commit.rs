@@ -6,7 +6,7 @@ use bristlecone_delta::Stamp;
 use bristlecone_trie::B256;
 
 use crate::event::{Event, Pending};
-use crate::pipeline::root::RootMessage;
+use crate::pipeline::root::{Kept, RootMessage};
 use crate::state::VersionState;
 use crate::store::Inner;
 use crate::{Error, Result, Snapshot};
@@ -69,7 +69,8 @@ impl Commit {
             let lease = self.inner.core.versions.lease(self.state.version);
             // After a rollback to it the version stands on other pages.
             let lease = lease.filter(|lease| Arc::ptr_eq(lease, &self.state));
-            self.inner.tell_root(RootMessage::want(self.state.clone(), lease));
+            let kept = lease.map_or(Kept::No, Kept::Lease);
+            self.inner.tell_root(RootMessage::want(self.state.clone(), kept));
         }
         pending
     }

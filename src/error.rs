@@ -39,6 +39,28 @@ pub enum Error {
         /// The version that the store was rolled back to.
         to: u64,
     },
+    /// The proposal was accepted already, or another version took its place, or that of one that it was built on.
+    #[error(
+        "the proposal for version {version} is over: another version took its place, or it was accepted; rebase it to try again"
+    )]
+    ProposalEnded {
+        /// The number that it would have had.
+        version: u64,
+    },
+    /// The proposal stands on another one, which is not a version yet.
+    #[error("the proposal for version {version} stands on another proposal: accept that one first")]
+    ParentNotAccepted {
+        /// The number that it would have.
+        version: u64,
+    },
+    /// A proposal is made on the latest version or on an open proposal of the same store.
+    #[error(
+        "version {version} is neither the latest nor an open proposal of this store: propose on one that is"
+    )]
+    StaleParent {
+        /// The version that was to be the parent.
+        version: u64,
+    },
     /// The namespaces asked for are not those that the directory was made with.
     #[error("{dir} was made with namespaces [{found}], not [{asked}]: open it without naming any")]
     ConfigMismatch {

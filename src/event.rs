@@ -115,7 +115,7 @@ impl<T: Clone> Pending<T> {
     /// # Errors
     ///
     /// `Poisoned` where it can never happen because a write failed, `Closed` where the store was closed first, `RolledBack` where the
-    /// version was given up first.
+    /// version was given up first, `ProposalEnded` where it never became one.
     pub fn wait(&self) -> Result<T> {
         self.event.wait()
     }

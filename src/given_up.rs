@@ -58,6 +58,11 @@ impl Seen {
         Self(AtomicU64::new(given_up.count.load(Acquire)))
     }
 
+    /// None: for what was found at some time before.
+    pub(crate) fn nothing() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
     /// An error where the commit that `of` names, with its version, was given up.
     #[inline]
     pub(crate) fn check(&self, given_up: &GivenUp, of: impl FnOnce() -> (u64, Stamp)) -> Result<()> {

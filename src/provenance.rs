@@ -115,7 +115,7 @@ impl History {
     /// there. Of an absent key it may be one in which nothing was removed that was there: it is looked at again.
     fn last_change(&self, snapshot: &Snapshot, found: Option<&Found>) -> Result<Option<Snapshot>> {
         match found {
-            Some(found) => self.version_of(Stamp::from_word(found.stamp)),
+            Some(found) => self.version_of(snapshot, Stamp::from_word(found.stamp)),
             None => self.last_removal(snapshot),
         }
     }
@@ -128,7 +128,7 @@ impl History {
             if runs.find(here.version()).is_some_and(|past| past.stamp() == here.stamp()) {
                 let from = (here.version(), here.stamp());
                 let removed = last_removal(&runs, &core.graph, self.shape, self.space, from, &self.key)?;
-                return removed.map_or(Ok(None), |stamp| self.version_of(stamp));
+                return removed.map_or(Ok(None), |stamp| self.version_of(&here, stamp));
             }
             match before(&here)? {
                 Before::Version(older) if older.find(self.space, &self.key)?.is_none() => here = older,
@@ -138,9 +138,12 @@ impl History {
         }
     }
 
-    /// The version that `stamp` made; `None` if it is older than all that are kept.
-    fn version_of(&self, stamp: Stamp) -> Result<Option<Snapshot>> {
+    /// The version that `stamp` made, before `snapshot` or itself; `None` if it is older than all that are kept.
+    fn version_of(&self, snapshot: &Snapshot, stamp: Stamp) -> Result<Option<Snapshot>> {
         let core = &self.inner.core;
+        if let Some(node) = snapshot.proposal().and_then(|node| node.ancestor(stamp)) {
+            return Ok(Some(Snapshot::proposed(self.inner.clone(), node)));
+        }
         let in_memory = || {
             let published = core.versions.published();
             published.into_iter().find(|(_, other)| *other == stamp.word()).map(|(version, _)| version)
@@ -175,6 +178,9 @@ impl History {
 }
 
 fn before(snapshot: &Snapshot) -> Result<Before> {
+    if let Some(node) = snapshot.proposal().and_then(|node| node.parent()) {
+        return Ok(Before::Version(Snapshot::proposed(snapshot.inner.clone(), node)));
+    }
     let (Some(parent), Some(version)) = (snapshot.parent(), snapshot.version().checked_sub(1)) else {
         return Ok(Before::Nothing);
     };

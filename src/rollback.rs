@@ -54,6 +54,7 @@ impl Store {
         core.latest_durable.set(version);
         core.latest_sealed.set(version);
         committer.next_version = version + 1;
+        committer.open.settle(state.stamp);
         committer.latest = Some(state);
         inner.tell_root(RootMessage::Forward(SealMessage::Reclaim(own)));
         tracing::info!(version, given_up = latest.version - version, "rolled back");

@@ -13,7 +13,8 @@ use crate::given_up::Seen;
 use crate::graph::{Found, WINDOW};
 use crate::options::{Namespace, shape_name};
 use crate::overlay::Overlay;
-use crate::pipeline::root::RootMessage;
+use crate::pipeline::proposal::Node;
+use crate::pipeline::root::{Kept, RootMessage};
 use crate::proof::{AccountProof, KeyProof, ManyProof};
 use crate::runs::Past;
 use crate::state::VersionState;
@@ -21,7 +22,8 @@ use crate::store::Inner;
 use crate::{Error, Result};
 
 /// A read view of one version. Reading takes no lock and never waits for the committer; what the snapshot sees is
-/// kept as long as it lives. Where its version is rolled back, every question to it ends with [`Error::RolledBack`].
+/// kept as long as it lives. Where its version is rolled back, every question to it ends with [`Error::RolledBack`], and where it is of a proposal whose
+/// place another version took, with [`Error::ProposalEnded`].
 #[derive(Clone)]
 pub struct Snapshot {
     pub(crate) inner: Arc<Inner>,
@@ -36,6 +38,8 @@ enum Source {
     Memory(Lease<Arc<VersionState>>),
     /// In the log; the lease keeps their records.
     Sealed(Lease<Past>),
+    /// In memory; they are a proposal's, or were.
+    Proposed(Arc<Node>),
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -75,9 +79,47 @@ impl Snapshot {
         Self { inner, source: Source::Sealed(lease), seen }
     }
 
+    pub(crate) fn proposed(inner: Arc<Inner>, node: Arc<Node>) -> Self {
+        // It may have been accepted, and rolled back, long ago.
+        Self { inner, source: Source::Proposed(node), seen: Seen::nothing() }
+    }
+
+    /// The proposal that it is of.
+    pub(crate) fn proposal(&self) -> Option<&Arc<Node>> {
+        match &self.source {
+            Source::Proposed(node) => Some(node),
+            Source::Memory(_) | Source::Sealed(_) => None,
+        }
+    }
+
+    /// The version in memory.
+    #[inline]
+    fn state(&self) -> Result<&VersionState, &Past> {
+        match &self.source {
+            Source::Memory(lease) => Ok(lease),
+            Source::Proposed(node) => Ok(&node.state),
+            Source::Sealed(past) => Err(past),
+        }
+    }
+
+    /// Whether `older` is a version that this one was built on, or this one.
+    fn descends_from(&self, older: &Self) -> bool {
+        if !Arc::ptr_eq(&self.inner, &older.inner) || older.check().is_err() {
+            return false;
+        }
+        let is_version = older.proposal().is_none_or(|node| node.is_accepted());
+        match self.proposal() {
+            Some(node) => node.descends_from(older.stamp()) || is_version && older.stamp() <= node.base(),
+            None => is_version && older.stamp() <= self.stamp(),
+        }
+    }
+
     /// An error where the version was given up.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
+        if let Source::Proposed(node) = &self.source {
+            node.check()?;
+        }
         self.seen.check(&self.inner.core.given_up, || (self.version(), self.stamp()))
     }
 
@@ -85,6 +127,7 @@ impl Snapshot {
     pub fn version(&self) -> u64 {
         match &self.source {
             Source::Memory(lease) => lease.version,
+            Source::Proposed(node) => node.state.version,
             Source::Sealed(lease) => lease.version(),
         }
     }
@@ -93,15 +136,16 @@ impl Snapshot {
     pub fn stamp(&self) -> Stamp {
         match &self.source {
             Source::Memory(lease) => lease.stamp,
+            Source::Proposed(node) => node.state.stamp,
             Source::Sealed(lease) => Past::stamp(lease),
         }
     }
 
     /// The commit before.
     pub(crate) fn parent(&self) -> Option<Stamp> {
-        match &self.source {
-            Source::Memory(lease) => lease.parent,
-            Source::Sealed(past) => past.sealed().and_then(|sealed| sealed.parent),
+        match self.state() {
+            Ok(state) => state.parent,
+            Err(past) => past.sealed().and_then(|sealed| sealed.parent),
         }
     }
 
@@ -119,9 +163,15 @@ impl Snapshot {
         match &self.source {
             Source::Memory(lease) => {
                 if lease.root.get().is_none() && !self.inner.core.is_scheduled(lease.version) {
-                    self.inner.tell_root(RootMessage::want(Arc::clone(lease), Some(lease.clone())));
+                    self.inner.tell_root(RootMessage::want(Arc::clone(lease), Kept::Lease(lease.clone())));
                 }
                 lease.root.wait()
+            }
+            Source::Proposed(node) => {
+                if node.state.root.get().is_none() {
+                    self.inner.tell_root(RootMessage::want(node.state.clone(), Kept::Proposal(node.clone())));
+                }
+                node.state.root.wait()
             }
             Source::Sealed(past) => self.inner.core.sealed_root(past),
         }
@@ -277,9 +327,9 @@ impl Snapshot {
     pub(crate) fn find(&self, space: usize, key: &[u8]) -> Result<Option<Found>> {
         self.check()?;
         let core = &self.inner.core;
-        match &self.source {
-            Source::Memory(lease) => core.graph.find(lease.spaces.get(space).and_then(|s| s.root), key),
-            Source::Sealed(past) => {
+        match self.state() {
+            Ok(state) => core.graph.find(state.spaces.get(space).and_then(|s| s.root), key),
+            Err(past) => {
                 let shape = core.namespaces.get(space).map_or(Shape::Flat, |namespace| namespace.shape);
                 past.read(&core.graph, shape, space, key)
             }
@@ -290,12 +340,12 @@ impl Snapshot {
     fn find_bytes(&self, space: usize, key: &[u8]) -> Result<Option<Bytes>> {
         self.check()?;
         let core = &self.inner.core;
-        let root = match &self.source {
-            Source::Memory(lease) => {
-                let root = lease.spaces.get(space).and_then(|space| space.root);
+        let root = match self.state() {
+            Ok(state) => {
+                let root = state.spaces.get(space).and_then(|space| space.root);
                 return Ok(core.graph.find_bytes(root, key)?.map(|(_, bytes)| bytes));
             }
-            Source::Sealed(past) => past.run.root(space),
+            Err(past) => past.run.root(space),
         };
         // What the end of the run shows holds if it is not younger than the version.
         if let Some(root) = root
@@ -315,12 +365,12 @@ impl Snapshot {
         found: &mut Vec<Option<Found>>,
     ) -> Result<()> {
         self.check()?;
-        match &self.source {
-            Source::Memory(lease) => {
-                let root = lease.spaces.get(space).and_then(|space| space.root);
+        match self.state() {
+            Ok(state) => {
+                let root = state.spaces.get(space).and_then(|space| space.root);
                 self.inner.core.graph.find_many(root, keys, found)
             }
-            Source::Sealed(_) => {
+            Err(_) => {
                 for key in keys {
                     found.push(self.find(space, key.as_ref())?);
                 }
@@ -334,17 +384,17 @@ impl Snapshot {
         self.check()?;
         let core = &self.inner.core;
         let namespace = core.namespaces.get(space).ok_or(Error::Internal("a namespace that is not there"))?;
-        let (overlay, known) = match &self.source {
-            Source::Memory(lease) => {
+        let (overlay, known) = match self.state() {
+            Ok(state) => {
                 if hashed {
                     self.root()?;
                 }
-                let state = lease.spaces.get(space);
+                let state = state.spaces.get(space);
                 let root = state.and_then(|space| space.root);
                 let overlay = Overlay::new(&core.graph, namespace.scheme, namespace.shape, root);
                 (overlay, state.and_then(|space| space.hash.get().copied()))
             }
-            Source::Sealed(past) => (past.overlay(&core.graph, namespace, space)?, past.root(space)),
+            Err(past) => (past.overlay(&core.graph, namespace, space)?, past.root(space)),
         };
         if hashed {
             let root = overlay.hash()?;
@@ -559,8 +609,7 @@ impl View<'_> {
     /// As [`get`](Self::get).
     pub fn changed_since(&self, key: Key<'_>, older: &Snapshot) -> Result<Since> {
         self.snapshot.check()?;
-        let is_other = !Arc::ptr_eq(&self.snapshot.inner, &older.inner);
-        if is_other || older.stamp() > self.snapshot.stamp() || older.check().is_err() {
+        if !self.snapshot.descends_from(older) {
             return Ok(Since::NotAnAncestor);
         }
         let trie_key = self.trie_key(key)?;

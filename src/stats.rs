@@ -139,7 +139,7 @@ fn memory(core: &Core) -> MemoryStats {
         waiting_for_log: log,
         waiting_for_root: root,
         waiting_for_seal: unsealed.versions,
-        batch_bytes: unsealed.bytes,
+        batch_bytes: unsealed.bytes + get(&core.counters.proposal_bytes),
         hashing_bytes: get(&core.counters.workspace_bytes),
         sealing_bytes: get(&core.counters.chain_bytes) + get(&core.counters.sealing_bytes),
         index_bytes: (core.runs.size() + past_roots) as u64,
@@ -183,6 +183,8 @@ pub struct Stats {
     pub memory: MemoryStats,
     /// Snapshots that are held, by version.
     pub leases: Vec<LeaseStats>,
+    /// Proposals that are held and not accepted.
+    pub proposals: u64,
     /// Commits since opening.
     pub commits: u64,
     /// Keys changed since opening.
@@ -230,6 +232,7 @@ impl Store {
                 .into_iter()
                 .map(|lease| LeaseStats { version: lease.version, count: lease.count, age: lease.age })
                 .collect(),
+            proposals: get(&core.counters.proposals),
             commits: get(&core.counters.commits),
             changed_keys: get(&core.counters.changed_keys),
             roots: get(&core.counters.roots),

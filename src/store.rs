@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
 use bristlecone_delta::{LoggedBatch, Stamp, decode_ops};
@@ -18,6 +18,7 @@ use crate::graph::Graph;
 use crate::options::{KeyMode, Namespace, SchemeKind, decode_config, encode_config};
 use crate::pipeline::apply::{Identity, apply};
 use crate::pipeline::log::LogMessage;
+use crate::pipeline::proposal::Open;
 use crate::pipeline::root::RootMessage;
 use crate::pipeline::{Core, lock, log, root, seal};
 use crate::reference::Reference;
@@ -58,6 +59,7 @@ pub(crate) struct Committer {
     counter: u64,
     pub(crate) next_version: u64,
     pub(crate) latest: Option<Arc<VersionState>>,
+    pub(crate) open: Open,
 }
 
 impl Committer {
@@ -84,7 +86,7 @@ pub(crate) struct Inner {
     pub(crate) committer: Mutex<Committer>,
     threads: Mutex<Option<Threads>>,
     to_root: Sender<RootMessage>,
-    to_log: Sender<LogMessage>,
+    pub(crate) to_log: Sender<LogMessage>,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
@@ -138,6 +140,7 @@ impl Store {
             counter: 0,
             next_version: core.runs.last_version().map_or(first_version, |last| last + 1),
             latest: None,
+            open: Open::default(),
         };
         committer.latest = sealed_state(&core)?;
         let states = replay(&core, &mut committer, &opened.tail, &opened.roots)?;
@@ -198,17 +201,11 @@ impl Store {
         let inner = &self.inner;
         let prepared = batch.prepare(&inner.core.namespaces)?;
         inner.core.wait_for_room(|| inner.tell_root(RootMessage::Cut))?;
-        let mut committer = lock(&inner.committer);
-        if lock(&inner.threads).is_none() {
-            return Err(Error::Closed);
-        }
+        let mut committer = inner.committer()?;
         let stamp = committer.next_stamp()?;
         let identity = Identity { version: committer.next_version, stamp };
         let state = apply(&inner.core, committer.latest.as_deref(), identity, prepared)?;
-        committer.next_version += 1;
-        committer.latest = Some(state.clone());
-        let _ = inner.to_log.send(LogMessage::Commit(state.clone()));
-        inner.tell_root(RootMessage::Commit(state.clone()));
+        inner.committed(&mut committer, &state);
         drop(committer);
         Ok(Commit { inner: inner.clone(), state })
     }
@@ -416,6 +413,22 @@ impl Inner {
     pub(crate) fn tell_root(&self, message: RootMessage) {
         // Where nobody takes it any more, who waits for it is told by its `Asked`.
         let _ = self.to_root.send(message);
+    }
+
+    /// The right to commit.
+    pub(crate) fn committer(&self) -> Result<MutexGuard<'_, Committer>> {
+        let committer = lock(&self.committer);
+        if lock(&self.threads).is_none() { Err(Error::Closed) } else { Ok(committer) }
+    }
+
+    /// Hands on what was published.
+    pub(crate) fn committed(&self, committer: &mut Committer, state: &Arc<VersionState>) {
+        committer.next_version = state.version + 1;
+        committer.latest = Some(state.clone());
+        // First, so that the root thread, once it has the version, finds no proposal beside it that is open.
+        committer.open.settle(state.stamp);
+        let _ = self.to_log.send(LogMessage::Commit(state.clone()));
+        self.tell_root(RootMessage::Commit(state.clone()));
     }
 
     pub(crate) fn latest(inner: &Arc<Self>) -> Result<Snapshot> {

@@ -92,7 +92,7 @@ pub(crate) fn build(
 }
 
 /// Makes `state` the latest version.
-fn publish(core: &Core, state: &Arc<VersionState>, applied: &[Touched]) -> Result<()> {
+pub(super) fn publish(core: &Core, state: &Arc<VersionState>, applied: &[Touched]) -> Result<()> {
     bury(core, state, applied);
     core.enter(state);
     core.versions.publish(state.version, state.stamp.word(), state.clone())?;

@@ -4,6 +4,7 @@
 pub(crate) mod apply;
 mod evict;
 pub(crate) mod log;
+pub(crate) mod proposal;
 pub(crate) mod root;
 pub(crate) mod seal;
 mod trim;
@@ -47,6 +48,9 @@ pub(crate) struct Counters {
     pub(crate) hashed_bytes: AtomicU64,
     pub(crate) seals: AtomicU64,
     pub(crate) evicted_pages: AtomicU64,
+    /// Proposals that are held, and what their batches take.
+    pub(crate) proposals: AtomicU64,
+    pub(crate) proposal_bytes: AtomicU64,
     /// What threads hold for themselves, in bytes: they say so when it changes.
     pub(crate) workspace_bytes: AtomicU64,
     pub(crate) chain_bytes: AtomicU64,
@@ -250,6 +254,18 @@ impl Core {
         unsealed.bytes += state.unsealed_bytes();
         unsealed.superseded_bytes += state.replaced.get().unstored_bytes;
         unsealed.unrooted += u64::from(self.is_scheduled(state.version));
+    }
+
+    /// Counts a proposal that is there, or no longer one.
+    pub(crate) fn proposed(&self, state: &VersionState, is_new: bool) {
+        let Counters { proposals, proposal_bytes, .. } = &self.counters;
+        for (counter, by) in [(proposals, 1), (proposal_bytes, state.unsealed_bytes())] {
+            if is_new {
+                counter.fetch_add(by, Ordering::Relaxed)
+            } else {
+                counter.fetch_sub(by, Ordering::Relaxed)
+            };
+        }
     }
 
     /// The scheduled root of a version is known, or never will be.

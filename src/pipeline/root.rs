@@ -10,6 +10,7 @@ use bristlecone_trie::B256;
 use bristlecone_trie::levels::{self, Workspace};
 
 use super::log::LogMessage;
+use super::proposal::Node;
 use super::seal::SealMessage;
 use super::trim::Trimmer;
 use super::{Core, add, run_superseded};
@@ -39,8 +40,8 @@ const ANY_RUN_AGE: Duration = Duration::from_secs(60);
 pub(crate) enum RootMessage {
     /// The next version.
     Commit(Arc<VersionState>),
-    /// Somebody waits for a root that is not on the schedule. Without a lease its pages may have left memory.
-    Want(Arc<VersionState>, Option<Lease<Arc<VersionState>>>, Asked<B256>),
+    /// Somebody waits for a root that is not on the schedule.
+    Want(Arc<VersionState>, Kept, Asked<B256>),
     /// More waits to be sealed than is allowed: cut the run here.
     Cut,
     /// Seal everything so far and say so.
@@ -51,11 +52,21 @@ pub(crate) enum RootMessage {
     Close,
 }
 
+/// What keeps the pages of a version whose root is wanted in memory.
+#[expect(dead_code, reason = "they are held, not read")]
+pub(crate) enum Kept {
+    /// Nothing: they may have left it.
+    No,
+    Lease(Lease<Arc<VersionState>>),
+    /// It is a proposal, which keeps them: nothing of it is logged.
+    Proposal(Arc<Node>),
+}
+
 impl RootMessage {
     /// Asks for the root of `state`.
-    pub(crate) fn want(state: Arc<VersionState>, lease: Option<Lease<Arc<VersionState>>>) -> Self {
+    pub(crate) fn want(state: Arc<VersionState>, kept: Kept) -> Self {
         let asked = Asked(state.root.clone());
-        Self::Want(state, lease, asked)
+        Self::Want(state, kept, asked)
     }
 }
 
@@ -102,7 +113,7 @@ pub(crate) fn run(
                     cut(&mut hasher, &mut trimmer, &mut run, seals);
                 }
             }
-            Ok(RootMessage::Want(state, lease, _asked)) => hasher.settle_wanted(&state, lease.as_ref()),
+            Ok(RootMessage::Want(state, kept, _asked)) => hasher.settle_wanted(&state, &kept),
             Ok(RootMessage::Cut) => cut(&mut hasher, &mut trimmer, &mut run, seals),
             Ok(RootMessage::Flush(done)) => {
                 cut(&mut hasher, &mut trimmer, &mut run, seals);
@@ -153,23 +164,33 @@ struct Hasher<'a> {
 impl Hasher<'_> {
     /// Computes the root of `state` and tells everybody.
     fn settle(&mut self, state: &VersionState) {
-        if state.root.get().is_some() {
-            return;
+        if let Some(root) = self.compute(state) {
+            let _ = self.log.send(LogMessage::Root(state.stamp, root));
         }
-        let Self { core, log, workspaces } = self;
+    }
+
+    /// Computes the root of `state` and tells those who wait for it; what it came to, if it was not known.
+    fn compute(&mut self, state: &VersionState) -> Option<B256> {
+        if state.root.get().is_some() {
+            return None;
+        }
+        let Self { core, workspaces, .. } = self;
         let root = core.check_alive().and_then(|()| compute(core, state, workspaces));
         let root = root.map_err(|error| core.poison(error));
-        if let Ok(root) = &root {
-            let _ = log.send(LogMessage::Root(state.stamp, *root));
-        }
         core.counters.workspace_bytes.store(workspaces.size() as u64, Ordering::Relaxed);
-        state.root.set(root);
+        state.root.set(root.clone());
+        root.ok()
     }
 
     /// The same for a version that nobody need have kept in memory: where it was sealed meanwhile, its root comes from the log.
-    fn settle_wanted(&mut self, state: &VersionState, lease: Option<&Lease<Arc<VersionState>>>) {
-        if lease.is_some() {
-            return self.settle(state);
+    fn settle_wanted(&mut self, state: &VersionState, kept: &Kept) {
+        match kept {
+            Kept::Lease(_) => return self.settle(state),
+            Kept::Proposal(_) => {
+                self.compute(state);
+                return;
+            }
+            Kept::No => {}
         }
         let core = self.core;
         match core.runs.find(state.version).filter(|past| past.stamp() == state.stamp) {

@@ -233,14 +233,15 @@ impl Model {
         self.last_version()
     }
 
+    /// Makes `state` the next version; its number.
+    pub(crate) fn push(&mut self, state: State) -> u64 {
+        self.states.push(state);
+        self.first + self.states.len() as u64 - 1
+    }
+
     /// Forgets the versions after `last`.
     pub(crate) fn cut(&mut self, last: Option<u64>) {
         self.states.truncate(last.map_or(0, |last| (last + 1 - self.first) as usize));
-    }
-
-    /// Whether a version after `older`, up to `newer`, was told something of the key.
-    pub(crate) fn is_touched(&self, key: &Touched, older: u64, newer: u64) -> bool {
-        (older + 1..=newer).any(|version| self.at(version).touched.contains(key))
     }
 
     /// Codes that any version ever had.

@@ -85,7 +85,12 @@ pub(crate) fn snapshot(
     rng: &mut Rng,
 ) -> Check {
     same(&snapshot.version(), &version, || "the version of a snapshot".into())?;
-    let state = model.at(version);
+    self::state(snapshot, model, model.at(version), depth, rng)
+}
+
+/// `snapshot` is `state`.
+pub(crate) fn state(snapshot: &Snapshot, model: &Model, state: &State, depth: Depth, rng: &mut Rng) -> Check {
+    let version = snapshot.version();
     let told = |what: String| format!("version {version}: {what}");
     for at in 0..model.namespaces.len() {
         let view = go(snapshot.namespace(&model.namespaces[at].name), || told("a namespace".into()))?;
@@ -367,22 +372,37 @@ pub(crate) fn is_no_ancestor(older: &Snapshot, newer: &Snapshot, model: &Model) 
 /// no batch in between spoke of.
 pub(crate) fn changes_between(model: &Model, older: &Snapshot, newer: &Snapshot) -> Check {
     let (from, to) = (older.version(), newer.version());
+    let states: Option<Vec<&State>> = (from <= to).then(|| (from..=to).map(|at| model.at(at)).collect());
+    changes_along(model, older, newer, states.as_deref())
+}
+
+/// The same, of versions and proposals: `line` are the states from the older one to the newer one; none where the one does not descend from the other.
+pub(crate) fn changes_along(
+    model: &Model,
+    older: &Snapshot,
+    newer: &Snapshot,
+    line: Option<&[&State]>,
+) -> Check {
+    let (from, to) = (older.version(), newer.version());
     let told = |key: &Touched| format!("{key:02x?} from version {from} to {to}");
     let judge = |key: Touched, differs: bool, said: bristlecone::Result<Since>| -> Check {
         let said = go(said, || told(&key))?;
-        if from > to {
-            return same(&said, &Since::NotAnAncestor, || told(&key));
-        }
+        let Some(line) = line else { return same(&said, &Since::NotAnAncestor, || told(&key)) };
         match said {
             Since::Unchanged if differs => Err(format!("{}: said to be unchanged", told(&key))),
-            Since::Changed if !model.is_touched(&key, from, to) => {
+            Since::Changed if !line[1..].iter().any(|state| state.touched.contains(&key)) => {
                 Err(format!("{}: said to be changed, and nobody spoke of it", told(&key)))
             }
             Since::NotAnAncestor => Err(format!("{}: said to be no ancestor", told(&key))),
             _ => Ok(()),
         }
     };
-    let (before, after) = (model.at(from), model.at(to));
+    let nothing = State::empty(&model.namespaces);
+    let (before, after) = match line {
+        Some([before, .., after]) => (*before, *after),
+        Some([both]) => (*both, *both),
+        _ => (&nothing, &nothing),
+    };
     for (at, namespace) in model.namespaces.iter().enumerate() {
         let view = go(newer.namespace(&namespace.name), || "a namespace".into())?;
         let keys = &model.universe.spaces[at];
