@@ -110,9 +110,13 @@ pub(crate) fn run(
                 }
                 core.counters.sealing_bytes.store(0, Ordering::Relaxed);
                 core.leave(&run);
-                for state in &run {
-                    state.batch.forget();
-                    state.replaced.forget();
+                // What is sealed is logged. Where the seal failed the log may be about to write what would be forgotten here, and would write
+                // nothing in its place.
+                if outcome.is_ok() {
+                    for state in &run {
+                        state.batch.forget();
+                        state.replaced.forget();
+                    }
                 }
                 if let (Ok(_), Some(last)) = (&outcome, run.last()) {
                     for id in retire(core, last) {
@@ -234,4 +238,26 @@ fn retire(core: &Core, last: &VersionState) -> Vec<SlotId> {
     }
     core.reclaim(last.stamp.word());
     super::evict::evict(core)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::vfs::sim::SimVfs;
+    use crate::{Batch, Error, Namespace, Options, SchemeKind};
+
+    #[test]
+    fn a_commit_whose_seal_failed_keeps_its_operations_for_the_log() {
+        let namespace = Namespace::flat(SchemeKind::Blake3).raw();
+        let vfs = std::sync::Arc::new(SimVfs::new(1));
+        let store = Options::new().namespace(namespace).vfs(vfs).open("/store").unwrap();
+        let mut batch = Batch::new();
+        batch.put(b"key", b"value");
+        let version = store.commit(batch).unwrap().version();
+        let core = &store.inner.core;
+        let state = core.versions.lease(version).unwrap();
+        core.poison(Error::Internal("a failure by order"));
+        assert!(matches!(store.flush(), Err(Error::Poisoned(_))));
+        assert!(matches!(state.sealed.wait(), Err(Error::Poisoned(_))));
+        assert_eq!(state.batch.get().len(), 1);
+    }
 }
