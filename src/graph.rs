@@ -356,6 +356,34 @@ pub(crate) struct Committing<'g> {
     touched: RefCell<Touched>,
 }
 
+/// The first eight bytes of a key as a number, with zeros for those that it lacks: in the order of keys, but for keys that
+/// have it in common.
+pub(crate) fn head(key: &[u8]) -> u64 {
+    match key.first_chunk() {
+        Some(chunk) => u64::from_be_bytes(*chunk),
+        None => {
+            let mut chunk = [0; 8];
+            chunk.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+            u64::from_be_bytes(chunk)
+        }
+    }
+}
+
+/// A word that tells a key from most others.
+pub(crate) fn mark(key: &[u8]) -> u64 {
+    mark_of(head(key), key.len(), key).unwrap_or_default()
+}
+
+/// The mark of a key of `len` bytes that begins with `head` and ends with `tail`; `None` where that does not tell it.
+pub(crate) fn mark_of(head: u64, len: usize, tail: &[u8]) -> Option<u64> {
+    // The slots of an account have their heads in common.
+    match tail.last_chunk() {
+        _ if len < 16 => Some(head),
+        Some(chunk) => Some(head ^ u64::from_le_bytes(*chunk)),
+        None => None,
+    }
+}
+
 /// A page that has no place in the new version.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Superseded {
@@ -398,6 +426,8 @@ pub(crate) struct Touched {
     /// Superseded pages that the version before has by their records alone.
     pub(crate) superseded_records: Vec<Locator>,
     pub(crate) dropped: Vec<u64>,
+    /// The marks of keys that came where there were none: see [`mark`].
+    pub(crate) added: Vec<u64>,
     /// The table of slots did not take every page.
     full: bool,
 }
@@ -494,6 +524,10 @@ impl Arena for Committing<'_> {
                 0
             }
         }
+    }
+
+    fn added(&self, key: &[u8]) {
+        self.touched.borrow_mut().added.push(mark(key));
     }
 
     fn superseded(&self, word: u64) {

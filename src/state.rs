@@ -27,8 +27,8 @@ pub(crate) struct UntilSealed<T>(Mutex<Arc<T>>);
 /// The operations of a commit, by namespace.
 pub(crate) type Operations = UntilSealed<Vec<(u16, Prepared)>>;
 
-/// Pages that have no place in a version and had one in its parent, by their slots or their records, and the roots of trees that it
-/// dropped whole.
+/// Pages that have no place in a version and had one in its parent, by their slots or their records, the roots of trees that it
+/// dropped whole, and the keys that it added.
 #[derive(Debug, Default)]
 pub(crate) struct Replaced {
     /// Those without child pages.
@@ -39,6 +39,8 @@ pub(crate) struct Replaced {
     pub(crate) roots: Vec<SlotId>,
     pub(crate) records: Vec<Locator>,
     pub(crate) trees: Vec<u64>,
+    /// The marks of keys that came.
+    pub(crate) added: Vec<u64>,
     /// What the pages take that were not stored yet, in bytes: memory until the run is sealed.
     pub(crate) unstored_bytes: u64,
 }
@@ -54,7 +56,8 @@ impl Replaced {
     fn size(&self) -> usize {
         let words =
             self.leaves.capacity() + self.roots.capacity() + self.records.capacity() + self.trees.capacity();
-        words * size_of::<u64>() + self.inner.capacity() * size_of::<(SlotId, u64)>()
+        (words + self.added.capacity()) * size_of::<u64>()
+            + self.inner.capacity() * size_of::<(SlotId, u64)>()
     }
 }
 

@@ -198,6 +198,7 @@ fn replaced(core: &Core, applied: &[Touched]) -> Replaced {
         }
         out.records.extend(&touched.superseded_records);
         out.trees.extend(&touched.dropped);
+        out.added.extend(&touched.added);
     }
     out
 }
@@ -256,6 +257,10 @@ impl update::Arena for Mapped<'_, '_> {
 
     fn insert(&self, page: &[u8]) -> u64 {
         self.0.insert(page)
+    }
+
+    fn added(&self, key: &[u8]) {
+        self.0.added(key);
     }
 
     fn superseded(&self, word: u64) {

@@ -60,6 +60,12 @@ pub trait Arena {
     /// Keeps a new page and names it.
     fn insert(&self, page: &[u8]) -> u64;
 
+    /// A leaf or an account comes where none was, with the whole key `key`. Some are told of more than once; those that come where a page
+    /// went are told of too.
+    fn added(&self, key: &[u8]) {
+        let _ = key;
+    }
+
     /// The page that `reference` names has no place in the new version; pages below it do.
     fn superseded(&self, reference: u64);
 

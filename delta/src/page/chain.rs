@@ -59,7 +59,7 @@ impl Chain {
     }
 
     /// Entries of the page.
-    fn len(&self) -> usize {
+    pub fn entries(&self) -> usize {
         usize::from(self.len)
     }
 
@@ -86,18 +86,30 @@ pub(crate) fn kept(position: Option<usize>) -> u16 {
 
 impl GroupWriter<'_> {
     /// Writes a page whose entries are those of `chain`'s newest record, some of them changed: those with a stamp of at least
-    /// `since`, and no other. Reads no record and touches no file. `None` where the page has children, large values or another number of
-    /// entries; and after some calls, [`spill`](Self::spill).
+    /// `since`, and no other; and those at `added`, ascending, which came. Reads no record and touches no file. `None` where the page has
+    /// children, large values or another number of entries, or where something came to a page whose base has entries that the page has
+    /// not; and after some calls, [`spill`](Self::spill).
     ///
     /// # Errors
     /// As of [`put_page`](Self::put_page), but for reading.
-    pub fn put_updated(&mut self, chain: &Chain, page: Page<'_>, since: Stamp) -> Result<Option<Chain>> {
-        if !chain.is_plain || chain.depth() != page.depth() || chain.len() != page.len() {
+    pub fn put_updated(
+        &mut self,
+        chain: &Chain,
+        page: Page<'_>,
+        since: Stamp,
+        added: &[usize],
+    ) -> Result<Option<Chain>> {
+        let is_same = chain.depth() == page.depth() && chain.entries() + added.len() == page.len();
+        if !chain.is_plain || !is_same || chain.has_holes && !added.is_empty() {
             return Ok(None);
         }
-        let Some(changes) = updated(chain, page, since) else { return Ok(None) };
+        let Some(mut changes) = updated(chain, page, since, added) else { return Ok(None) };
         debug_assert!(self.agrees(chain, page, &[], &changes), "more changed in a page than its stamps tell");
-        let next = Chain { positions: chain.positions.clone(), ..*chain };
+        let positions = match added {
+            [] => chain.positions.clone(),
+            _ => Chain::packed(std::mem::take(&mut changes.positions)),
+        };
+        let next = Chain { len: page.len() as u16, positions, ..*chain };
         match self.put_delta(next, &changes)? {
             Some(chain) => Ok(Some(chain)),
             None => self.put_base(page.depth(), &entries(page, &[])?).map(Some),
@@ -117,7 +129,7 @@ impl GroupWriter<'_> {
         page: Page<'_>,
         children: &[ChildEntry],
     ) -> Result<Option<Chain>> {
-        if (old.depth(), old.len()) != (page.depth(), chain.len()) || chain.depth() != page.depth() {
+        if (old.depth(), old.len()) != (page.depth(), chain.entries()) || chain.depth() != page.depth() {
             return Ok(None);
         }
         let entries = entries(page, children)?;
@@ -154,16 +166,32 @@ impl GroupWriter<'_> {
     }
 }
 
-/// The entries with a stamp of `since` or later. `None` for children, and for what cannot be stored: who looks closer says why.
-fn updated<'a>(chain: &Chain, page: Page<'a>, since: Stamp) -> Option<Changes<'a>> {
+/// The entries with a stamp of `since` or later, those at `added` among them, and where there are such, the positions of all. `None` for
+/// children, and for what cannot be stored: who looks closer says why.
+fn updated<'a>(chain: &Chain, page: Page<'a>, since: Stamp, added: &[usize]) -> Option<Changes<'a>> {
     let mut changes = Changes::default();
     let mut account = Nearest::default();
+    let mut added = added.iter().peekable();
+    if added.peek().is_some() {
+        changes.positions.reserve_exact(page.len());
+    }
+    // The entry's place among those that were there.
+    let mut old = 0;
     for (at, entry) in page.entries().enumerate() {
         // Where the record of a large value is, the page's records tell.
         let item = Stored::of_key(&entry.item).filter(|item| !item.is_large())?;
         let (below, end, tail) = (entry.below, entry.end, entry.tail);
         let place = Place { account: if below { account.tail } else { &[] }, below, end, tail, child: false };
-        let position = chain.position(at);
+        let position = match added.next_if_eq(&&at) {
+            Some(_) => None,
+            None => {
+                old += 1;
+                chain.position(old - 1)
+            }
+        };
+        if changes.positions.capacity() > 0 {
+            changes.positions.push(kept(position));
+        }
         account.meet(&place, position);
         if item.newest() >= since.word() {
             let (Stored::Leaf { value, .. } | Stored::Account { body: value, .. }) = item else {
@@ -190,7 +218,7 @@ struct Compared<'a, 'c> {
 
 impl<'a, 'c> Compared<'a, 'c> {
     fn new(chain: &'c Chain) -> Self {
-        let changes = Changes { positions: Vec::with_capacity(chain.len()), ..Changes::default() };
+        let changes = Changes { positions: Vec::with_capacity(chain.entries()), ..Changes::default() };
         Self { chain, changes, account: Nearest::default(), has_new_holes: false }
     }
 

@@ -318,7 +318,7 @@ fn pages_of_hundreds_of_entries_are_found_and_loaded_as_written() {
 
 /// One page through `steps` records that its chain is known for: compared with the page before, or by its stamps where it keeps
 /// its entries. Every record is the very one that reading the records before it leads to.
-fn follow(seed: u64, accounts: bool, plain: bool, depth: usize, steps: u64) -> (usize, usize) {
+fn follow(seed: u64, accounts: bool, plain: bool, depth: usize, steps: u64) -> [usize; 3] {
     let mut rng = Rng::new(seed);
     // Each group gets a segment of its own: so the model's children, in segment 1, are of no later group.
     let options = Options { segment_bytes: 1, max_deltas: rng.below(12) as u32, ..small() };
@@ -338,7 +338,7 @@ fn follow(seed: u64, accounts: bool, plain: bool, depth: usize, steps: u64) -> (
     };
     let mut chain = put(&mut opened, &old, None, &children);
     assert_eq!(put(&mut read, &old, None, &children), chain);
-    let (mut updated, mut compared) = (0, 0);
+    let (mut updated, mut grown, mut compared) = (0, 0, 0);
     for step in 2..steps + 2 {
         let places: Vec<Place> = model.entries.keys().cloned().collect();
         match rng.one_in(2) {
@@ -351,7 +351,9 @@ fn follow(seed: u64, accounts: bool, plain: bool, depth: usize, steps: u64) -> (
         // A child that changed would be a record of the group, which the model's are not.
         let before = children.clone();
         let (bytes, now) = model.page();
-        let kept_places = places.iter().eq(model.entries.keys());
+        let kept_places = places.iter().all(|place| model.entries.contains_key(place));
+        let is_added = |(at, place): (usize, &Place)| places.binary_search(place).is_err().then_some(at);
+        let added: Vec<usize> = model.entries.keys().enumerate().filter_map(is_added).collect();
         if now.iter().any(|child| !before.contains(child)) {
             let previous = Some(chain.newest());
             chain = put(&mut opened, &bytes, previous, &now);
@@ -364,10 +366,10 @@ fn follow(seed: u64, accounts: bool, plain: bool, depth: usize, steps: u64) -> (
         finish(&mut opened, |group| {
             let page = Page::new(&bytes);
             known = match kept_places {
-                true => group.put_updated(&chain, page, since).unwrap(),
+                true => group.put_updated(&chain, page, since, &added).unwrap(),
                 false => None,
             };
-            updated += usize::from(known.is_some());
+            *(if added.is_empty() { &mut updated } else { &mut grown }) += usize::from(known.is_some());
             if known.is_none() {
                 known = group.put_compared(&chain, Page::new(&old), page, &now).unwrap();
                 compared += usize::from(known.is_some());
@@ -383,18 +385,19 @@ fn follow(seed: u64, accounts: bool, plain: bool, depth: usize, steps: u64) -> (
         compare(&opened, known.newest(), &model, &pool, &what);
         (chain, old, children) = (known, bytes, now);
     }
-    (updated, compared)
+    [updated, grown, compared]
 }
 
 #[test]
 fn a_known_chain_leads_to_the_record_that_reading_does() {
-    let (mut updated, mut compared) = (0, 0);
+    let mut counts = [0; 3];
     for seed in 0..120 {
         let accounts = seed % 2 == 0;
-        let counts = follow(seed, accounts, seed % 3 > 0, (seed as usize * 5) % 70, 30);
-        (updated, compared) = (updated + counts.0, compared + counts.1);
+        let more = follow(seed, accounts, seed % 3 > 0, (seed as usize * 5) % 70, 30);
+        counts.iter_mut().zip(more).for_each(|(count, more)| *count += more);
     }
-    assert!(updated > 300 && compared > 300, "{updated} by stamps, {compared} compared");
+    let [updated, grown, compared] = counts;
+    assert!(updated > 300 && grown > 20 && compared > 300, "{counts:?}: by stamps, with what came, compared");
 }
 
 #[test]

@@ -177,6 +177,7 @@ fn put_run(
     };
     let mut out = Written::default();
     let mut namespaces = Vec::with_capacity(core.namespaces.len());
+    let added = added(run);
     let batches: Vec<Batch> = run.iter().map(|state| (state.stamp, state.batch.get())).collect();
     for (at, namespace) in core.namespaces.iter().enumerate() {
         let Some(space) = last.spaces.get(at) else { continue };
@@ -184,7 +185,7 @@ fn put_run(
         let listed: usize = commits.iter().map(|(_, ops)| ops.capacity() * size_of::<Op<'_>>()).sum();
         core.counters.sealing_bytes.store(listed as u64, Ordering::Relaxed);
         let Superseded { hidden, gone } = table::superseded(&commits, namespace.shape);
-        let mut pages = Pages { core, group, chains, since: first.stamp, gone, out };
+        let mut pages = Pages { core, group, chains, since: first.stamp, gone, added: &added, out };
         let root_page = space.root.map(|word| pages.put(word)).transpose()?;
         out = pages.out;
         let table = put_table(group, &hidden)?;
@@ -194,6 +195,13 @@ fn put_run(
     let dead = dead::died(core, run, out.gone_on_from);
     let dead = if dead.is_empty() { None } else { Some(group.put_dead(&dead)?) };
     Ok(Put { namespaces, dead, pages: out.pages })
+}
+
+/// The marks of the keys that came in the run, ascending.
+fn added(run: &[Arc<VersionState>]) -> Vec<u64> {
+    let mut added: Vec<u64> = run.iter().flat_map(|state| state.replaced.get().added.clone()).collect();
+    added.sort_unstable();
+    added
 }
 
 /// Notes where pages were written; from now on they may leave memory.

@@ -10,7 +10,7 @@ use bristlecone_delta::{Chain, ChildEntry, GroupWriter, Locator, Stamp, format};
 use bristlecone_snapshot::{Guard, Lookup, SlotId, pin};
 use bristlecone_trie::{Item, NodeRef, Page};
 
-use super::table::head;
+use crate::graph::{head, mark_of};
 use crate::pipeline::Core;
 use crate::reference::Reference;
 use crate::{Error, Result};
@@ -116,6 +116,8 @@ pub(super) struct Pages<'r, 'w> {
     pub(super) since: Stamp,
     /// Heads of keys that may have gone in the run, ascending.
     pub(super) gone: Vec<u64>,
+    /// Marks of keys that came in the run, ascending.
+    pub(super) added: &'r [u64],
     pub(super) out: Written,
 }
 
@@ -158,7 +160,8 @@ impl Pages<'_, '_> {
     }
 
     /// Writes a page that kept its entries by their stamps, which tell what changed where no key under the stem went and no child
-    /// page is there: what left or came any other way would have changed the number of entries.
+    /// page is there, but for keys that came, which are known by their marks. What left or came any other way would have changed
+    /// the number of entries.
     fn put_updated(&mut self, id: SlotId, stem: Stem) -> Result<Option<Chain>> {
         let heads = stem.heads();
         let first = self.gone.partition_point(|head| head < heads.start());
@@ -171,13 +174,43 @@ impl Pages<'_, '_> {
             let page = Page::new(self.block(id, &guard)?);
             let Some((old, newest)) = self.stored_ancestor(page, &guard) else { return Ok(None) };
             let Some(chain) = self.chains.get(old, newest) else { return Ok(None) };
-            (self.group.put_updated(chain, page, self.since)?, newest)
+            let added = page.len().checked_sub(chain.entries());
+            let Some(added) = added.and_then(|count| self.added(page, stem, count)) else { return Ok(None) };
+            (self.group.put_updated(chain, page, self.since, &added)?, newest)
         };
         if let Some(chain) = &chain {
             self.out.goes_on(chain, Some(newest));
         }
         self.group.spill()?;
         Ok(chain)
+    }
+
+    /// The places of the `count` entries of a page that came in the run. `None` where they are not told from others.
+    fn added(&self, page: Page<'_>, stem: Stem, count: usize) -> Option<Vec<usize>> {
+        let mut out = Vec::with_capacity(count);
+        if count == 0 {
+            return Some(out);
+        }
+        let from = page.depth() / 2;
+        let mut account = stem;
+        for (at, entry) in page.entries().enumerate() {
+            let (head, stamp) = match entry.item {
+                Item::Leaf { stamp, .. } if entry.below => (account.head, stamp),
+                Item::Leaf { stamp, .. } => (stem.join(from, entry.tail, entry.end).head, stamp),
+                Item::Account { stamp, .. } => {
+                    account = stem.join(from, entry.tail, entry.end);
+                    (account.head, stamp)
+                }
+                _ => return None,
+            };
+            // A mark is found that another key has: then there are too many, and none is taken for new that is not.
+            if stamp >= self.since.word()
+                && self.added.binary_search(&mark_of(head, entry.end / 2, entry.tail)?).is_ok()
+            {
+                out.push(at);
+            }
+        }
+        (out.len() == count).then_some(out)
     }
 
     /// Writes any page, its children first.

@@ -4,6 +4,8 @@ use bristlecone_delta::{Stamp, TableOp};
 use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::{Body, Change, Op, Shape};
 
+use crate::graph::head;
+
 /// What the end of a run does not show of its operations.
 #[derive(Debug, Default)]
 pub(super) struct Superseded<'a> {
@@ -71,19 +73,6 @@ fn rank<'a>(commits: &[(Stamp, Vec<Op<'a>>)], key: impl Fn(&Ranked) -> &'a [u8])
         a.head.cmp(&b.head).then_with(|| key(a).cmp(key(b)).then(a.commit.cmp(&b.commit)))
     });
     ranked
-}
-
-/// The first eight bytes of a key as a number, with zeros for those that it lacks: in the order of keys, but for keys that
-/// have it in common.
-pub(super) fn head(key: &[u8]) -> u64 {
-    match key.first_chunk() {
-        Some(chunk) => u64::from_be_bytes(*chunk),
-        None => {
-            let mut chunk = [0; 8];
-            chunk.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
-            u64::from_be_bytes(chunk)
-        }
-    }
 }
 
 /// Whether the entry of the key is, or ceases to be, by this operation.

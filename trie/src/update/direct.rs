@@ -49,6 +49,13 @@ impl<'a, A: Arena> Walk<'a, A> {
             builder.finish_into(packed);
         }
         self.changed += self.edits.len() as u64;
+        if self.edits.len() > self.changes.len() {
+            for Edit { change, .. } in &self.edits {
+                if let Change::Insert { key, .. } = change {
+                    self.arena.added(key);
+                }
+            }
+        }
         Some(Rewritten::Page(self.arena.insert(&self.packed)))
     }
 

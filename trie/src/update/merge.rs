@@ -130,8 +130,7 @@ impl<'a, A: Arena> Walk<'a, A> {
             }
             (Find::Absent(index), Change::Put(value)) => {
                 merge.keep(index);
-                merge.insert(Piece::leaf(op.key, Item::Leaf { stamp: self.stamp, value }));
-                self.changed += 1;
+                self.add(merge, op.key, Item::Leaf { stamp: self.stamp, value });
             }
             (Find::Absent(_), Change::Delete) => {}
             (Find::Into(index), _) => return self.descend(merge, index, at..self.ops.len()),
@@ -196,8 +195,7 @@ impl<'a, A: Arena> Walk<'a, A> {
             }
             (None, Body::Delete | Body::Keep) => self.refuse_slots(slots)?,
             (None, Body::Put(body)) => {
-                merge.insert(Piece::leaf(key, Item::Account { stamp: self.stamp, wiped: 0, body }));
-                self.changed += 1;
+                self.add(merge, key, Item::Account { stamp: self.stamp, wiped: 0, body });
                 self.fresh_slots(merge, slots);
             }
             (Some(index), body) => self.present(merge, index, body, wipe, slots)?,
@@ -250,10 +248,15 @@ impl<'a, A: Arena> Walk<'a, A> {
     fn fresh_slots(&mut self, merge: &mut Merge<'a>, slots: Range<usize>) {
         for op in self.ops.get(slots).unwrap_or_default() {
             if let Change::Put(value) = op.change {
-                merge.insert(Piece::leaf(op.key, Item::Leaf { stamp: self.stamp, value }));
-                self.changed += 1;
+                self.add(merge, op.key, Item::Leaf { stamp: self.stamp, value });
             }
         }
+    }
+
+    fn add(&mut self, merge: &mut Merge<'a>, key: &'a [u8], item: Item<'a>) {
+        merge.insert(Piece::leaf(key, item));
+        self.changed += 1;
+        self.arena.added(key);
     }
 
     fn refuse_slots(&self, slots: Range<usize>) -> Result<(), UpdateError> {
