@@ -12,6 +12,7 @@ use bristlecone_delta::vfs::{OpenMode, Vfs, VfsFile};
 use bristlecone_delta::{Locator, Segments};
 use redb::{Builder, Database, ReadableDatabase, ReadableTable, StorageBackend, TableDefinition};
 
+use crate::kept::Kept;
 use crate::runs::{Run, Runs};
 use crate::{Error, Result};
 
@@ -56,7 +57,8 @@ fn row(run: &Run) -> Row {
 }
 
 impl Catalog {
-    /// Opens the catalog of `dir`, or makes it anew from the log, and finds all runs.
+    /// Opens the catalog of `dir`, or makes it anew from the log, and finds all runs; and those that went and whose dead were not taken in: see
+    /// [`Runs::walk`]. Where versions went the seals are asked: there are few then.
     ///
     /// # Errors
     ///
@@ -64,17 +66,19 @@ impl Catalog {
     pub(crate) fn open(
         vfs: Arc<dyn Vfs>,
         dir: &Path,
-        segments: &Segments,
-        last: Option<Locator>,
-    ) -> Result<(Self, Runs)> {
+        opened: &bristlecone_delta::Opened,
+        kept: &Kept,
+    ) -> Result<(Self, Runs, Vec<Arc<Run>>)> {
         let mut this = Self { vfs, dir: dir.to_owned(), database: None, pending: Vec::new() };
-        let found = this.believe();
+        let last = opened.last_seal.as_ref().map(|(sealed, _)| sealed.locator());
+        let segments = &opened.segments;
+        let found = if kept.is_all() { this.believe() } else { None };
         if let Some(runs) = found.as_deref().and_then(|rows| runs_of(segments, rows, last)) {
-            return Ok((this, runs));
+            return Ok((this, runs, Vec::new()));
         }
-        let runs = Runs::walk(segments, last)?;
+        let (runs, gone) = Runs::walk(segments, last, kept.oldest, opened.graves.through())?;
         this.rebuild(&runs);
-        Ok((this, runs))
+        Ok((this, runs, gone))
     }
 
     /// Notes a run that was sealed.

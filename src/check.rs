@@ -51,10 +51,12 @@ impl Store {
         let core = &self.inner.core;
         let stats = core.graph.segments.verify_all()?;
         let runs = core.runs.now();
-        let of = runs.len() as u64;
+        let kept = core.kept.load_full();
+        let pinned = kept.pins.iter().map(|pin| &pin.past.run);
+        let of = (runs.len() + kept.pins.len()) as u64;
         let mut checker = Checker { core, known: HashMap::new() };
         let mut report = CheckReport { records: stats.records, bytes: stats.bytes, ..CheckReport::default() };
-        for run in runs.iter() {
+        for run in pinned.chain(runs.iter()) {
             let mut roots = Vec::with_capacity(core.namespaces.len());
             for (namespace, sealed) in core.namespaces.iter().zip(&run.seal.namespaces) {
                 let root = checker.root(namespace, sealed.root_page)?;

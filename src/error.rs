@@ -61,6 +61,12 @@ pub enum Error {
         /// The version that was to be the parent.
         version: u64,
     },
+    /// No version is pinned by this name.
+    #[error("no version is pinned as `{name}`")]
+    NoPin {
+        /// The name.
+        name: String,
+    },
     /// The namespaces asked for are not those that the directory was made with.
     #[error("{dir} was made with namespaces [{found}], not [{asked}]: open it without naming any")]
     ConfigMismatch {

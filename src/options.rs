@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bristlecone_delta::vfs::{DiskVfs, Vfs};
 use bristlecone_trie::Shape;
 
-use crate::{Error, Result, Store};
+use crate::{Error, Result, Retention, Store};
 
 /// Which hash rule a namespace has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -115,6 +115,7 @@ pub struct Options {
     pub(crate) max_unsealed_keys: u64,
     pub(crate) max_unrooted: u64,
     pub(crate) backpressure: Backpressure,
+    pub(crate) retention: Retention,
     pub(crate) cache_bytes: u64,
     pub(crate) threads: usize,
     pub(crate) create: bool,
@@ -140,6 +141,7 @@ impl Options {
             max_unsealed_keys: 160_000,
             max_unrooted: 4,
             backpressure: Backpressure::Block,
+            retention: Retention::All,
             cache_bytes: 1 << 30,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             create: true,
@@ -194,6 +196,12 @@ impl Options {
     #[must_use]
     pub fn backpressure(self, backpressure: Backpressure) -> Self {
         Self { backpressure, ..self }
+    }
+
+    /// Which versions are kept. Default: all that [`prune`](Store::prune) left. What went before is gone, whatever this says.
+    #[must_use]
+    pub fn retention(self, retention: Retention) -> Self {
+        Self { retention, ..self }
     }
 
     /// Memory of the store, in bytes, above which pages that are stored leave it after each seal: pages, hashes, tables, batches and what threads
@@ -253,6 +261,9 @@ impl Options {
         }
         if self.max_unrooted == 0 {
             return bad("max_unrooted", "must be at least 1");
+        }
+        if self.retention == Retention::Last(0) {
+            return bad("retention", "the last version is always kept: keep at least 1");
         }
         if !(1..=1024).contains(&self.threads) {
             return bad("threads", "must be from 1 to 1,024");

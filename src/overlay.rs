@@ -145,10 +145,8 @@ impl<'g> Overlay<'g> {
     fn stored(&self, word: u64) -> Option<Locator> {
         match Reference::from_word(word)? {
             Reference::Stored(locator) => Some(locator),
-            Reference::Slot(id) => match self.graph.slots.get(id, &self.guard) {
-                Lookup::Located(locator) => Locator::from_word(locator),
-                Lookup::Block(_) | Lookup::Gone => None,
-            },
+            // Whether it is in memory too: it may be evicted, or come back, at any moment.
+            Reference::Slot(id) => Locator::from_word(self.graph.slots.locator(id)?),
             Reference::Scratch(_) => None,
         }
     }

@@ -47,6 +47,8 @@ pub struct History {
     /// The key of the trie.
     key: Vec<u8>,
     stored: StoredKey,
+    /// The version that it was asked of.
+    start: Snapshot,
     /// Where the search stands: a version, and what the key holds there.
     at: Option<(Snapshot, Option<Found>)>,
     end: Option<HistoryEnd>,
@@ -73,7 +75,8 @@ impl History {
         let stored = StoredKey::new(shape, key.clone())?;
         let found = snapshot.find(space, &key)?;
         let at = Some((snapshot.clone(), found));
-        Ok(Self { inner: snapshot.inner.clone(), space, shape, key, stored, at, end: None })
+        let start = snapshot.clone();
+        Ok(Self { inner: snapshot.inner.clone(), space, shape, key, stored, start, at, end: None })
     }
 
     /// Why it ended; `None` as long as it has not, or if it ended with an error.
@@ -149,7 +152,11 @@ impl History {
             published.into_iter().find(|(_, other)| *other == stamp.word()).map(|(version, _)| version)
         };
         // What is sealed in between is found in the runs when they are asked again.
+        if stamp == self.start.stamp() {
+            return Ok(Some(self.start.clone()));
+        }
         let version = core.runs.version_of(stamp).or_else(in_memory).or_else(|| core.runs.version_of(stamp));
+        let version = version.filter(|version| core.keeps(*version));
         if let Some(version) = version {
             return Inner::at(&self.inner, version).map(Some);
         }
@@ -161,8 +168,9 @@ impl History {
 
     fn oldest(&self) -> Result<Snapshot> {
         let core = &self.inner.core;
-        let in_memory = || core.versions.range().map(|range| *range.start());
-        Inner::at(&self.inner, core.runs.first_version().or_else(in_memory).ok_or(Error::NoVersion)?)
+        let oldest = core.oldest().ok_or(Error::NoVersion)?;
+        // It may be kept for itself alone, by a pin or as long as it is held.
+        if self.start.version() < oldest { Ok(self.start.clone()) } else { Inner::at(&self.inner, oldest) }
     }
 
     /// Ends with the oldest version, where the key holds `found`.

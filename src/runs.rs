@@ -62,7 +62,7 @@ pub(crate) struct Past {
 }
 
 impl Past {
-    fn new(run: Arc<Run>, before: Option<Arc<Run>>, version: u64) -> Option<Self> {
+    pub(crate) fn new(run: Arc<Run>, before: Option<Arc<Run>>, version: u64) -> Option<Self> {
         let at = run.seal.versions.binary_search_by_key(&version, |sealed| sealed.version).ok()?;
         let stamp = run.seal.versions.get(at)?.stamp;
         Some(Self { run, before, at, stamp })
@@ -196,20 +196,43 @@ impl Runs {
         Self(ArcSwap::from_pointee(List::new(None, runs)))
     }
 
-    /// All runs, by walking back from the last seal.
-    pub(crate) fn walk(segments: &Segments, last: Option<Locator>) -> Result<Self> {
-        let mut runs = Vec::new();
+    /// The runs with versions from `oldest` on, by walking back from the last seal; and those that went, oldest first, after the one with the seal
+    /// `through`: what died in those before was taken in.
+    pub(crate) fn walk(
+        segments: &Segments,
+        last: Option<Locator>,
+        oldest: u64,
+        through: Option<Locator>,
+    ) -> Result<(Self, Vec<Arc<Run>>)> {
+        let (mut runs, mut gone, mut before) = (Vec::new(), Vec::new(), None);
         let mut next = last;
         while let Some(locator) = next {
-            let seal = segments.seal(locator)?;
+            let is_wanted = before.is_none() || through.is_none_or(|through| locator > through);
+            if !is_wanted {
+                break;
+            }
+            let seal = match segments.seal(locator) {
+                // It went with what it said, and the note of that was lost.
+                Err(bristlecone_delta::Error::NoRecord { .. }) if before.is_some() => break,
+                seal => seal?,
+            };
             next = seal.previous.filter(|previous| *previous < locator);
             if next != seal.previous {
                 return Err(Error::Damaged { what: format!("the seal at record {locator:?}") });
             }
-            runs.push(Arc::new(Run::new(locator, seal)?));
+            let run = Arc::new(Run::new(locator, seal)?);
+            if run.last >= oldest {
+                runs.push(run);
+                continue;
+            }
+            before.get_or_insert(run.clone());
+            if through.is_none_or(|through| locator > through) {
+                gone.push(run);
+            }
         }
         runs.reverse();
-        Ok(Self::new(&runs))
+        gone.reverse();
+        Ok((Self(ArcSwap::from_pointee(List::new(before, &runs))), gone))
     }
 
     /// The list as it is now. It stays as it is: for several questions that belong together.
@@ -226,7 +249,6 @@ impl Runs {
     ///
     /// Whoever found one of them goes on with it; whom leases do not name after this finds none of them any more: see
     /// [`Inner::at`](crate::store::Inner::at).
-    #[cfg_attr(not(test), expect(dead_code, reason = "nothing is pruned yet"))]
     pub(crate) fn forget_before(&self, version: u64) {
         self.0.rcu(|list| list.from(version));
     }

@@ -7,6 +7,7 @@ use bristlecone_delta::{SegmentStats, Stamp};
 use bristlecone_snapshot::{SlotId, pin};
 use bristlecone_trie::B256;
 
+use crate::forget::ForgetStats;
 use crate::pipeline::{Core, Dead, lock};
 use crate::{Result, Store};
 
@@ -54,7 +55,7 @@ pub struct MemoryStats {
     pub hashing_bytes: u64,
     /// What the sealing thread remembers of the records of pages, and works with.
     pub sealing_bytes: u64,
-    /// The index of sealed runs, and roots of the past that were computed.
+    /// The index of sealed runs, roots of the past that were computed, and what is known to be dead.
     pub index_bytes: u64,
 }
 
@@ -142,7 +143,7 @@ fn memory(core: &Core) -> MemoryStats {
         batch_bytes: unsealed.bytes + get(&core.counters.proposal_bytes),
         hashing_bytes: get(&core.counters.workspace_bytes),
         sealing_bytes: get(&core.counters.chain_bytes) + get(&core.counters.sealing_bytes),
-        index_bytes: (core.runs.size() + past_roots) as u64,
+        index_bytes: (core.runs.size() + past_roots) as u64 + get(&core.counters.forgetting_bytes),
     }
 }
 
@@ -155,6 +156,8 @@ pub struct LeaseStats {
     pub count: u64,
     /// Age of the oldest.
     pub age: Duration,
+    /// Whether the version is kept anyway. If not, the snapshots alone hold what it needs.
+    pub kept: bool,
 }
 
 /// See each field.
@@ -179,6 +182,8 @@ pub struct Stats {
     pub records: u64,
     /// Bytes in use in segments.
     pub segment_bytes: u64,
+    /// What is dead, and what became of it.
+    pub forget: ForgetStats,
     /// Memory.
     pub memory: MemoryStats,
     /// Snapshots that are held, by version.
@@ -213,7 +218,7 @@ impl Store {
         let SegmentStats { segments, records, bytes, .. } = core.graph.segments.stats();
         let unsealed = core.unsealed();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let first = core.runs.first_version();
+        let first = core.oldest();
         let range = core.versions.range();
         Ok(Stats {
             versions: range.map(|range| (first.unwrap_or(*range.start()), *range.end())),
@@ -225,12 +230,18 @@ impl Store {
             segments,
             records,
             segment_bytes: bytes,
+            forget: core.forgetting.stats(core),
             memory: memory(core),
             leases: core
                 .versions
                 .leases()
                 .into_iter()
-                .map(|lease| LeaseStats { version: lease.version, count: lease.count, age: lease.age })
+                .map(|lease| LeaseStats {
+                    version: lease.version,
+                    count: lease.count,
+                    age: lease.age,
+                    kept: core.keeps(lease.version),
+                })
                 .collect(),
             proposals: get(&core.counters.proposals),
             commits: get(&core.counters.commits),

@@ -7,14 +7,16 @@ use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::thread::JoinHandle;
 
-use bristlecone_delta::{LoggedBatch, Stamp, decode_ops};
+use bristlecone_delta::{LoggedBatch, SealedVersion, Stamp, decode_ops};
 use bristlecone_trie::{B256, Shape};
 
 use crate::batch::{CODE, Prepared};
 use crate::catalog::Catalog;
 use crate::event::{Asked, Event};
+use crate::forget;
 use crate::given_up::Seen;
 use crate::graph::Graph;
+use crate::kept::Kept;
 use crate::options::{KeyMode, Namespace, SchemeKind, decode_config, encode_config};
 use crate::pipeline::apply::{Identity, apply};
 use crate::pipeline::log::LogMessage;
@@ -78,6 +80,7 @@ struct Threads {
     log: JoinHandle<Result<()>>,
     root: JoinHandle<()>,
     seal: JoinHandle<Catalog>,
+    forget: JoinHandle<()>,
 }
 
 pub(crate) struct Inner {
@@ -132,9 +135,12 @@ impl Store {
             shape: Shape::Flat,
             keys: KeyMode::Raw,
         });
-        let last_seal = opened.last_seal.as_ref().map(|(sealed, _)| sealed.locator());
-        let (catalog, runs) = Catalog::open(options.vfs.clone(), dir, &opened.segments, last_seal)?;
-        let core = Arc::new(Core::new(Graph::new(opened.segments.clone()), namespaces, runs, options)?);
+        let kept =
+            opened.last_seal.as_ref().map(|(_, seal)| Kept::read(&opened.segments, seal)).transpose()?;
+        let kept = kept.unwrap_or_default();
+        let (catalog, runs, gone) = Catalog::open(options.vfs.clone(), dir, &opened, &kept)?;
+        let graph = Graph::new(opened.segments.clone());
+        let core = Arc::new(Core::new(graph, namespaces, runs, kept, options)?);
         let mut committer = Committer {
             opening: opened.opening,
             counter: 0,
@@ -147,6 +153,8 @@ impl Store {
         let no_writer = || Error::Internal("opened for writing without a writer");
         let writer = opened.writer.take().ok_or_else(no_writer)?;
         let log_writer = opened.log.take().ok_or_else(no_writer)?;
+        let compactor = opened.compactor.take().ok_or_else(no_writer)?;
+        let graves = std::mem::take(&mut opened.graves);
         let covered = log_writer.sealed_position();
         let (to_log, log_rx) = channel();
         let (to_root, root_rx) = channel();
@@ -169,7 +177,11 @@ impl Store {
         let seal_thread = spawn("seal")
             .spawn(move || seal::run(&shared, writer, catalog, &seal_rx, &log_tx, covered))
             .map_err(io)?;
+        let shared = core.clone();
+        let forget_thread =
+            spawn("forget").spawn(move || forget::run(&shared, compactor, graves, gone)).map_err(io)?;
         let threads = Threads {
+            forget: forget_thread,
             to_log: to_log.clone(),
             to_root: to_root.clone(),
             log: log_thread,
@@ -258,18 +270,23 @@ impl Store {
             .into_iter()
             .filter_map(|(version, _)| core.versions.lease(version))
             .collect();
-        let mut out: Vec<VersionInfo> = Vec::new();
-        for run in core.runs.now().iter() {
-            out.extend(run.seal.versions.iter().map(|sealed| VersionInfo {
-                version: sealed.version,
-                stamp: sealed.stamp,
-                root: sealed.root,
-                durable: true,
-                sealed: true,
-            }));
-        }
+        let (kept, runs) = (core.kept.load_full(), core.runs.now());
+        let info = |sealed: &SealedVersion| VersionInfo {
+            version: sealed.version,
+            stamp: sealed.stamp,
+            root: sealed.root,
+            durable: true,
+            sealed: true,
+        };
+        let pinned = kept.pins.iter().filter(|pin| pin.version() < kept.oldest);
+        let mut out: Vec<VersionInfo> = pinned.filter_map(|pin| pin.past.sealed().map(info)).collect();
+        out.sort_by_key(|info| info.version);
+        out.dedup_by_key(|info| info.version);
+        let sealed = runs.iter().flat_map(|run| &run.seal.versions);
+        out.extend(sealed.filter(|sealed| sealed.version >= kept.oldest).map(info));
         let sealed = out.last().map(|info| info.stamp);
-        for lease in leases.iter().filter(|lease| sealed.is_none_or(|sealed| lease.stamp > sealed)) {
+        let newer = leases.iter().filter(|lease| sealed.is_none_or(|sealed| lease.stamp > sealed));
+        for lease in newer.filter(|lease| lease.version >= kept.oldest) {
             out.push(VersionInfo {
                 version: lease.version,
                 stamp: lease.stamp,
@@ -431,6 +448,11 @@ impl Inner {
         self.tell_root(RootMessage::Commit(state.clone()));
     }
 
+    /// The number of this opening.
+    pub(crate) fn opening(&self) -> u32 {
+        lock(&self.committer).opening
+    }
+
     pub(crate) fn latest(inner: &Arc<Self>) -> Result<Snapshot> {
         let seen = Seen::now(&inner.core.given_up);
         let lease = inner.core.versions.latest().ok_or(Error::NoVersion)?;
@@ -441,15 +463,15 @@ impl Inner {
         let core = &inner.core;
         let seen = Seen::now(&core.given_up);
         // A version is found in memory until it is sealed, and in the log from then on; it is never in neither.
-        if let Some(lease) = core.versions.lease(version) {
+        if let Some(lease) = core.versions.lease(version).filter(|_| core.keeps(version)) {
             return Ok(Snapshot::in_memory(inner.clone(), lease, seen));
         }
-        while let Some(past) = core.runs.find(version) {
+        while let Some(past) = core.past(version) {
             let stamp = past.stamp();
             let full = Error::Internal("the table of leases is full");
             let lease = core.versions.hold(version, stamp.word(), past).ok_or(full)?;
             // Between the finding and the lease it may have been given up; from here on whoever would sees the lease.
-            if core.runs.find(version).is_some_and(|again| again.stamp() == stamp) {
+            if core.past(version).is_some_and(|again| again.stamp() == stamp) {
                 return Ok(Snapshot::sealed(inner.clone(), lease, seen));
             }
         }
@@ -472,6 +494,8 @@ impl Inner {
         let Some(threads) = lock(&self.threads).take() else { return Ok(()) };
         drop(committer);
         let panicked = Error::Internal("a thread of the store panicked");
+        self.core.forgetting.stop();
+        let forget = threads.forget.join().map_err(|_| panicked.clone());
         let _ = threads.to_root.send(RootMessage::Close);
         let root = threads.root.join().map_err(|_| panicked.clone());
         let catalog = threads.seal.join().map_err(|_| panicked.clone());
@@ -479,7 +503,7 @@ impl Inner {
         let log = threads.log.join().map_err(|_| panicked);
         let catalog = catalog.and_then(Catalog::close);
         *lock(&self.lock) = None;
-        root.and(catalog).and(log?)
+        root.and(catalog).and(log?).and(forget)
     }
 }
 

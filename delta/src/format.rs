@@ -28,6 +28,8 @@ pub const MAX_INLINE_BYTES: usize = 512;
 pub const MAX_RECORD_BYTES: usize = 1 << 30;
 /// The longest payload of a record in the batch log.
 pub const MAX_PAYLOAD_BYTES: usize = 1 << 30;
+/// The longest name of a pin.
+pub const MAX_PIN_NAME_BYTES: usize = 255;
 /// The longest configuration that the identity file takes.
 pub const MAX_CONFIG_BYTES: usize = 1 << 16;
 

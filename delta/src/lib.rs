@@ -29,7 +29,7 @@ pub use ids::{Locator, Stamp};
 pub use log::{Log, LogPosition};
 pub use page::{Chain, ChildEntry, Found, Loaded};
 pub use recover::{LoggedBatch, Opened, Options, open};
-pub use seal::{Seal, Sealed, SealedNamespace, SealedVersion};
+pub use seal::{Pin, Seal, Sealed, SealedNamespace, SealedVersion};
 pub use segment::{
     Compaction, Compactor, GroupWriter, SegmentEnd, SegmentStats, SegmentView, SegmentWriter, Segments,
 };

@@ -1,18 +1,20 @@
 //! The seal: what makes a run of versions part of the durable trie.
 //!
 //! ```text
-//! kind u8 = 4 | previous | opening varint | log position 4 × u64 | what died
+//! kind u8 = 4 | previous | opening varint | log position 4 × u64 | what died | oldest kept version varint
+//! pins varint | pin…
+//! pin        name length varint | name | version varint | seal
 //! versions varint | version…      namespaces varint | namespace…
 //! version    number varint | stamp varint | parent varint (0: none) | root | roots varint | root…
 //! namespace  root page | root hash 32 bytes | table
 //! root       0 u8, or 1 u8 and 32 bytes
-//! previous, what died, root page, table: a locator as segment varint (0: none) and record varint
+//! previous, what died, seal, root page, table: a locator as segment varint (0: none) and record varint
 //! ```
 
 use bristlecone_trie::B256;
 
 use crate::codec::{Bad, Reader, put_varint};
-use crate::format::{MAX_OPENING, MAX_SEGMENT, record_kind};
+use crate::format::{MAX_OPENING, MAX_PIN_NAME_BYTES, MAX_SEGMENT, record_kind};
 use crate::{Error, GroupWriter, Locator, LogPosition, Result, SegmentEnd, Segments, Stamp};
 
 /// A sealed run of versions. The last record of its group.
@@ -26,6 +28,10 @@ pub struct Seal {
     pub versions: Vec<SealedVersion>,
     /// The list of what died in the run, if anything did.
     pub dead: Option<Locator>,
+    /// All versions from this one on are kept.
+    pub oldest: u64,
+    /// Versions that are kept besides.
+    pub pins: Vec<Pin>,
     /// Where each namespace stands at the end of the run.
     pub namespaces: Vec<SealedNamespace>,
     /// Up to where the batch log is covered by this seal and those before it.
@@ -45,6 +51,17 @@ pub struct SealedVersion {
     pub root: Option<B256>,
     /// The root of each namespace, where it was computed.
     pub namespace_roots: Vec<Option<B256>>,
+}
+
+/// A version that is kept for its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pin {
+    /// The name.
+    pub name: String,
+    /// The version.
+    pub version: u64,
+    /// The seal of the run that it is in.
+    pub seal: Locator,
 }
 
 /// One namespace at the end of a run.
@@ -134,6 +151,14 @@ impl Seal {
         put_varint(u64::from(self.opening), &mut out);
         put_position(&self.log_position, &mut out);
         put_place(self.dead, &mut out);
+        put_varint(self.oldest, &mut out);
+        put_varint(self.pins.len() as u64, &mut out);
+        for pin in &self.pins {
+            put_varint(pin.name.len() as u64, &mut out);
+            out.extend_from_slice(pin.name.as_bytes());
+            put_varint(pin.version, &mut out);
+            put_place(Some(pin.seal), &mut out);
+        }
         put_varint(self.versions.len() as u64, &mut out);
         for version in &self.versions {
             put_varint(version.version, &mut out);
@@ -161,6 +186,11 @@ impl Seal {
         let opening = reader.size(MAX_OPENING as usize)? as u32;
         let log_position = read_position(&mut reader)?;
         let dead = read_place(&mut reader)?;
+        let oldest = reader.varint()?;
+        let mut pins = Vec::new();
+        for _ in 0..reader.count(4)? {
+            pins.push(Pin::read(&mut reader)?);
+        }
         let mut versions = Vec::new();
         for _ in 0..reader.count(5)? {
             let version = reader.varint()?;
@@ -180,7 +210,18 @@ impl Seal {
             namespaces.push(SealedNamespace { root_page, root_node, table: read_place(&mut reader)? });
         }
         reader.end()?;
-        Ok(Self { previous, opening, versions, dead, namespaces, log_position })
+        Ok(Self { previous, opening, versions, dead, oldest, pins, namespaces, log_position })
+    }
+}
+
+impl Pin {
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Bad> {
+        let start = *reader;
+        let name = reader.bytes(MAX_PIN_NAME_BYTES)?;
+        let name = std::str::from_utf8(name).map_err(|_| start.bad("a name that is no text"))?.to_owned();
+        let version = reader.varint()?;
+        let seal = read_place(reader)?.ok_or(start.bad("a pin without a seal"))?;
+        Ok(Self { name, version, seal })
     }
 }
 
@@ -231,6 +272,8 @@ pub(crate) mod tests {
             previous: Locator::new(1, 300),
             opening: 2,
             dead: Locator::new(1, 6),
+            oldest: 5,
+            pins: vec![Pin { name: "a".into(), version: 3, seal: Locator::new(1, 9).unwrap() }],
             versions: vec![version(0, None), version(1, Some(B256::repeat_byte(9)))],
             namespaces: vec![
                 SealedNamespace {
@@ -251,7 +294,9 @@ pub(crate) mod tests {
         for word in 1..5u64 {
             golden.extend_from_slice(&word.to_le_bytes());
         }
-        golden.extend_from_slice(b"\x01\x06\x02\x00\x81\x80\x80\x80\x80\x20\x00\x00\x02\x00\x00");
+        golden.extend_from_slice(
+            b"\x01\x06\x05\x01\x01a\x03\x01\x09\x02\x00\x81\x80\x80\x80\x80\x20\x00\x00\x02\x00\x00",
+        );
         golden.extend_from_slice(b"\x01\x82\x80\x80\x80\x80\x20\x81\x80\x80\x80\x80\x20\x01");
         golden.extend_from_slice(&[9; 32]);
         golden.extend_from_slice(b"\x02\x01");

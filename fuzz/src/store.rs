@@ -98,7 +98,7 @@ fn forged(mut records: Vec<Vec<u8>>) -> Opened {
     for word in [position.file, position.offset, position.sequence, position.checksum] {
         seal.extend_from_slice(&word.to_le_bytes());
     }
-    seal.extend_from_slice(&[0, 0, 0]);
+    seal.extend_from_slice(&[0, 0, 0, 0, 0]);
     records.retain(|record| !record.is_empty());
     records.push(seal);
     let sim = SimVfs::new(0);

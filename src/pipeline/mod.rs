@@ -14,12 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bristlecone_delta::{Locator, Stamp};
 use bristlecone_snapshot::{Lives, Lookup, SlotId, Versions, pin};
 use bristlecone_trie::{B256, Item, Page};
 
+use crate::forget::Forgetting;
 use crate::given_up::GivenUp;
 use crate::graph::Graph;
+use crate::kept::{Kept, Retention};
 use crate::options::{Backpressure, Namespace, RootSchedule};
 use crate::reference::Reference;
 use crate::runs::{Past, Runs};
@@ -55,6 +58,7 @@ pub(crate) struct Counters {
     pub(crate) workspace_bytes: AtomicU64,
     pub(crate) chain_bytes: AtomicU64,
     pub(crate) sealing_bytes: AtomicU64,
+    pub(crate) forgetting_bytes: AtomicU64,
 }
 
 pub(crate) fn add(counter: &AtomicU64, by: u64) {
@@ -68,6 +72,10 @@ pub(crate) struct Core {
     pub(crate) namespaces: Vec<Namespace>,
     pub(crate) versions: Versions<Arc<VersionState>>,
     pub(crate) runs: Runs,
+    /// Which versions are kept.
+    pub(crate) kept: ArcSwap<Kept>,
+    pub(crate) retention: Retention,
+    pub(crate) forgetting: Forgetting,
     pub(crate) given_up: GivenUp,
     pub(crate) lives: Mutex<Lives<Dead>>,
     pub(crate) latest_durable: Latest,
@@ -129,6 +137,7 @@ impl Core {
         graph: Graph,
         namespaces: Vec<Namespace>,
         runs: Runs,
+        kept: Kept,
         options: &crate::Options,
     ) -> Result<Self> {
         let started = Instant::now();
@@ -149,6 +158,9 @@ impl Core {
             latest_durable: Latest::new(runs.last_version()),
             latest_sealed: Latest::new(runs.last_version()),
             runs,
+            kept: ArcSwap::from_pointee(kept),
+            retention: options.retention,
+            forgetting: Forgetting::default(),
             given_up: GivenUp::default(),
             lives: Mutex::new(Lives::new()),
             roots: options.roots,
@@ -182,8 +194,51 @@ impl Core {
     /// The error for a version that is not there.
     pub(crate) fn not_kept(&self, version: u64) -> Error {
         let Some(range) = self.versions.range() else { return Error::NoVersion };
-        let first = self.runs.first_version().unwrap_or(*range.start());
-        Error::VersionNotKept { version, first, last: *range.end() }
+        Error::VersionNotKept { version, first: self.oldest().unwrap_or(*range.start()), last: *range.end() }
+    }
+
+    /// The oldest version that is kept, pins apart.
+    pub(crate) fn oldest(&self) -> Option<u64> {
+        let in_memory = || self.versions.range().map(|range| *range.start());
+        let first = self.runs.first_version().or_else(in_memory)?;
+        Some(first.max(self.kept.load().oldest))
+    }
+
+    /// Whether a version is kept, or would be if it were there.
+    pub(crate) fn keeps(&self, version: u64) -> bool {
+        let kept = self.kept.load();
+        version >= kept.oldest || kept.pinned(version).is_some()
+    }
+
+    /// A sealed version that is kept.
+    pub(crate) fn past(&self, version: u64) -> Option<Past> {
+        let kept = self.kept.load();
+        if version < kept.oldest { kept.pinned(version).cloned() } else { self.runs.find(version) }
+    }
+
+    /// What is kept once `last` is sealed.
+    pub(crate) fn kept_with(&self, last: u64) -> Kept {
+        let kept = self.kept.load();
+        match self.retention {
+            Retention::All => Kept::clone(&kept),
+            Retention::Last(count) => kept.moved_to((last + 1).saturating_sub(count)),
+        }
+    }
+
+    /// Lets hold what was made durable: versions that are not kept are found no more, and what only they needed goes, a little at a time.
+    pub(crate) fn keep(&self, kept: Kept) {
+        let oldest = kept.oldest.min(self.runs.last_version().unwrap_or(0));
+        let before = self.kept.swap(Arc::new(kept));
+        let runs = self.runs.now();
+        // In this order: who finds a run after this finds it no longer kept, and whoever took a lease before is seen.
+        self.runs.forget_before(oldest);
+        let gone: Vec<_> = runs.iter().take_while(|run| run.last < oldest).cloned().collect();
+        if !gone.is_empty() {
+            self.forgetting.gone(gone);
+        }
+        if !before.pins.is_empty() {
+            self.forgetting.look_again();
+        }
     }
 
     /// Takes the store out of service for writing, for good.

@@ -35,8 +35,8 @@ const KNOWN_RINGS: &[(&str, &[&str])] = &[
     (
         ".",
         &[
-            "batch", "commit", "graph", "options", "overlay", "pipeline", "proof", "snapshot", "state",
-            "store",
+            "batch", "commit", "forget", "graph", "options", "overlay", "pipeline", "proof", "snapshot",
+            "state", "store",
         ],
     ),
     ("delta", &["log", "seal"]),

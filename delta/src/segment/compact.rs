@@ -178,7 +178,7 @@ impl Copy<'_> {
 
 impl Segment {
     /// The end of its last group; `None` if it has none.
-    fn end(&self) -> Option<SegmentEnd> {
+    pub(super) fn end(&self) -> Option<SegmentEnd> {
         match &self.content {
             Content::Appended { groups, .. } => groups.iter().last().map(|(_, published)| published.end),
             Content::Compacted(compacted) => Some(compacted.header().end),

@@ -249,6 +249,17 @@ impl Segments {
         self.view().segment(number).cloned()
     }
 
+    /// The number of the segment with the newest group. Those with smaller numbers may be compacted.
+    pub fn finished(&self) -> u32 {
+        let view = self.view();
+        view.list.iter().rfind(|segment| segment.end().is_some()).map_or(0, |segment| segment.header.number)
+    }
+
+    /// Bytes in use in a segment; `None` where there is none.
+    pub fn bytes_of(&self, segment: u32) -> Option<u64> {
+        self.view().segment(segment).map(|segment| segment.bytes())
+    }
+
     /// Sizes. Costs a walk over the groups, not over the records.
     pub fn stats(&self) -> SegmentStats {
         let mut stats = SegmentStats::default();

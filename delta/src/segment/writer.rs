@@ -192,6 +192,16 @@ impl GroupWriter<'_> {
         self.writer.state.newest
     }
 
+    /// Where the next record will be.
+    ///
+    /// # Errors
+    /// `TooLarge` where a segment has no room for it.
+    pub fn next(&self) -> Result<Locator> {
+        let number = self.first.checked_add(self.records);
+        let next = number.and_then(|number| Locator::new(self.segment(), number));
+        next.ok_or(Error::Invalid { what: "more records than a segment takes" })
+    }
+
     /// The opening that the group is of.
     pub(crate) fn opening(&self) -> u32 {
         self.opening

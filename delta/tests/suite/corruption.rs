@@ -258,6 +258,10 @@ fn old_bytes_behind_the_end_are_never_taken_for_new_ones() {
     let all = files(&sim);
     for to in all.iter().filter(|path| path.extension().is_some_and(|e| e == "log" || e == "seg")) {
         let bytes = sim.read_file(to).unwrap();
+        if bytes.starts_with(b"BRCLCMP") {
+            // Nothing comes behind its end.
+            continue;
+        }
         let used = bytes.len() - bytes.iter().rev().take_while(|byte| **byte == 0).count();
         let end = used.next_multiple_of(512);
         for from in all.iter().filter(|from| *from != to) {

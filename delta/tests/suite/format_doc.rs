@@ -68,6 +68,7 @@ fn every_number_is_in_the_document_as_it_is_in_the_code() {
         ("bytes of a value among others, at most", f::MAX_INLINE_BYTES as u64),
         ("bytes of a record, at most", f::MAX_RECORD_BYTES as u64),
         ("bytes of a log payload, at most", f::MAX_PAYLOAD_BYTES as u64),
+        ("bytes of a pin's name, at most", f::MAX_PIN_NAME_BYTES as u64),
         ("bytes of the configuration, at most", f::MAX_CONFIG_BYTES as u64),
         ("alignment of groups", f::GROUP_ALIGN),
         ("offset of the first group", f::FIRST_GROUP),

@@ -39,6 +39,7 @@ fn group<T>(opened: &mut Opened, put: impl FnOnce(&mut GroupWriter<'_>) -> T) ->
             namespaces: vec![],
             dead: None,
             log_position,
+            ..Seal::default()
         })
         .unwrap();
     (put, bytes)

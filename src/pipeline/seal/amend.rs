@@ -44,7 +44,7 @@ pub(super) fn amend(
     let opening = amendment.opening;
     let mut group = writer.begin(opening)?;
     let mut pages = Vec::new();
-    let seal = match &amendment.what {
+    let mut seal = match &amendment.what {
         What::Again(run) => Seal { opening, log_position: covered, ..run.seal.clone() },
         What::Part { before, states } => {
             let put = put_run(core, &mut group, chains, states)?;
@@ -56,9 +56,17 @@ pub(super) fn amend(
                 dead: put.dead,
                 namespaces: put.namespaces,
                 log_position: covered,
+                ..Seal::default()
             }
         }
     };
+    let last = seal.versions.last().map_or(0, |last| last.version);
+    let kept = core.kept.load().up_to(last);
+    let from = match &amendment.what {
+        What::Again(run) => Some(run.locator),
+        What::Part { .. } => None,
+    };
+    (seal.oldest, seal.pins) = (kept.oldest, kept.to_pins(from, group.next()?));
     debug_assert!(
         core.runs.last().is_some_and(|last| last.seal.log_position <= covered),
         "what is sealed stays so"
@@ -71,5 +79,6 @@ pub(super) fn amend(
     }
     core.runs.put(&run);
     core.latest_sealed.set(run.last);
+    core.keep(from.map_or_else(|| kept.clone(), |from| kept.renamed(from, &run)));
     Ok((sealed, run))
 }

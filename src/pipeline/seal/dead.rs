@@ -58,7 +58,7 @@ fn stored_roots(core: &Core, word: u64, out: &mut Vec<Locator>) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeSet;
 
     use bristlecone_delta::SegmentView;
@@ -70,7 +70,7 @@ mod tests {
     use crate::{Account, B256, Batch, Namespace, Options, SchemeKind, Store, U256};
 
     /// The records of a page and of all pages below it.
-    fn below(segments: &SegmentView<'_>, page: Locator, out: &mut BTreeSet<Locator>) {
+    pub(crate) fn below(segments: &SegmentView<'_>, page: Locator, out: &mut BTreeSet<Locator>) {
         if !out.contains(&page) {
             out.extend(segments.chain(page).unwrap());
             segments.children(page).unwrap().into_iter().for_each(|child| below(segments, child, out));
@@ -107,7 +107,18 @@ mod tests {
         }
     }
 
-    fn options(seed: u64, sim: &SimVfs) -> Options {
+    /// Commits a random batch, if it fits.
+    pub(crate) fn commit(store: &Store, rng: &mut ChaCha8Rng) {
+        let mut batch = Batch::new();
+        accounts(&mut batch, rng);
+        flat(&mut batch, rng);
+        match store.commit(batch) {
+            Ok(_) | Err(crate::Error::SlotWithoutAccount { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    pub(crate) fn options(seed: u64, sim: &SimVfs) -> Options {
         Options::new()
             .namespace(Namespace::accounts(SchemeKind::Ethereum))
             .namespace(Namespace::flat(SchemeKind::Blake3).named("flat").raw())
@@ -126,13 +137,7 @@ mod tests {
             let sim = SimVfs::new(seed);
             let mut store = options(seed, &sim).open("/store").unwrap();
             for _ in 0..40 {
-                let mut batch = Batch::new();
-                accounts(&mut batch, &mut rng);
-                flat(&mut batch, &mut rng);
-                match store.commit(batch) {
-                    Ok(_) | Err(crate::Error::SlotWithoutAccount { .. }) => {}
-                    Err(error) => panic!("seed {seed}: {error}"),
-                }
+                commit(&store, &mut rng);
                 if rng.random_bool(0.05) {
                     let latest = store.latest_version().unwrap();
                     store.rollback(latest - rng.random_range(0..=latest.min(9))).unwrap();

@@ -1,7 +1,8 @@
 //! The sealing thread: a run of versions becomes part of the stored trie.
 
 pub(crate) mod amend;
-mod dead;
+pub(crate) mod dead;
+pub(crate) mod keep;
 mod pages;
 mod table;
 
@@ -18,6 +19,7 @@ use bristlecone_snapshot::{SlotId, pin};
 use bristlecone_trie::Op;
 
 use self::amend::Amendment;
+use self::keep::{Failed, Keep};
 use self::pages::{Chains, Pages, Written};
 use self::table::Superseded;
 use super::log::LogMessage;
@@ -51,6 +53,8 @@ pub(crate) enum SealMessage {
     Run(Vec<Arc<VersionState>>),
     /// Say again what a seal said.
     Amend(Box<Amendment>),
+    /// Keep other versions from now on.
+    Keep(Box<Keep>),
     /// Free what no snapshot sees, up to a stamp.
     Reclaim(Stamp),
     /// Say when everything before this is sealed.
@@ -93,6 +97,21 @@ pub(crate) fn run(
                     run
                 });
                 amendment.done.0.set(outcome);
+            }
+            SealMessage::Keep(change) => {
+                let outcome = core.check_alive().map_err(Failed::Refused);
+                let outcome = outcome.and_then(|()| keep::keep(core, &mut writer, &change, covered));
+                change.done.0.set(match outcome {
+                    Ok(written) => {
+                        if let Some((sealed, run)) = written {
+                            let _ = log.send(LogMessage::Release(sealed));
+                            catalog.replace(&run);
+                        }
+                        Ok(())
+                    }
+                    Err(Failed::Refused(error)) => Err(error),
+                    Err(Failed::Write(error)) => Err(core.poison(error)),
+                });
             }
             SealMessage::Run(run) => {
                 let outcome = core.check_alive().and_then(|()| seal(core, &mut writer, &mut chains, &run));
@@ -145,7 +164,10 @@ fn seal(
     last.durable.wait()?;
     let log_position =
         *last.logged.get().ok_or(Error::Internal("a durable commit without a place in the log"))?;
+    let kept = core.kept_with(last.version);
     let seal = Seal {
+        oldest: kept.oldest,
+        pins: kept.to_pins(None, group.next()?),
         previous: core.runs.last().map(|run| run.locator),
         opening: last.stamp.opening(),
         versions: run.iter().map(|state| sealed_version(state)).collect(),
@@ -159,6 +181,7 @@ fn seal(
     let run = Arc::new(Run::new(sealed.locator(), seal)?);
     core.runs.put(&run);
     core.latest_sealed.set(last.version);
+    core.keep(kept);
     add(&core.counters.seals, 1);
     metrics::histogram!("bristlecone_seal_seconds").record(started.elapsed().as_secs_f64());
     metrics::counter!("bristlecone_sealed_bytes").increment(bytes);
