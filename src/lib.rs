@@ -47,6 +47,7 @@ mod proof;
 mod proposal;
 mod provenance;
 mod prune;
+mod reader;
 mod reference;
 mod rollback;
 mod runs;
@@ -79,6 +80,7 @@ pub use proof::{AccountProof, KeyHash, KeyProof, ManyProof, SlotProof, verify_ac
 pub use proposal::Proposal;
 pub use provenance::{History, HistoryEnd, Revision};
 pub use prune::Pin;
+pub use reader::Reader;
 pub use snapshot::{Key, Since, Snapshot, View};
 pub use stats::{LeaseStats, MemoryStats, Stats};
 pub use store::{Store, VersionInfo};

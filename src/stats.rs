@@ -218,10 +218,8 @@ impl Store {
         let SegmentStats { segments, records, bytes, .. } = core.graph.segments.stats();
         let unsealed = core.unsealed();
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let first = core.oldest();
-        let range = core.versions.range();
         Ok(Stats {
-            versions: range.map(|range| (first.unwrap_or(*range.start()), *range.end())),
+            versions: core.range(),
             latest_durable: self.latest_durable(),
             latest_sealed: self.latest_sealed(),
             unsealed_keys: unsealed.keys,

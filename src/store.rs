@@ -117,24 +117,7 @@ impl Store {
             ..Default::default()
         };
         let mut opened = bristlecone_delta::open(options.vfs.clone(), dir, &delta)?;
-        let damaged = || Error::Damaged { what: format!("the configuration of {}", dir.display()) };
-        let (first_version, mut namespaces) = decode_config(&opened.identity.config).ok_or_else(damaged)?;
-        if options.namespaces.as_ref().is_some_and(|asked| *asked != namespaces) {
-            let list = |namespaces: &[Namespace]| {
-                namespaces.iter().map(Namespace::describe).collect::<Vec<_>>().join(", ")
-            };
-            return Err(Error::ConfigMismatch {
-                dir: dir.to_owned(),
-                found: list(&namespaces),
-                asked: list(&wanted),
-            });
-        }
-        namespaces.push(Namespace {
-            name: CODE.into(),
-            scheme: SchemeKind::Blake3,
-            shape: Shape::Flat,
-            keys: KeyMode::Raw,
-        });
+        let (first_version, namespaces) = configured(&opened.identity, options, dir)?;
         let kept =
             opened.last_seal.as_ref().map(|(_, seal)| Kept::read(&opened.segments, seal)).transpose()?;
         let kept = kept.unwrap_or_default();
@@ -199,6 +182,26 @@ impl Store {
                 lock: Mutex::new(opened.lock.take()),
             }),
         })
+    }
+
+    /// A store that is read and never written: no thread works for it, and nobody can commit.
+    pub(crate) fn without_writer(core: Core, dir: &Path) -> Self {
+        let committer =
+            Committer { opening: 0, counter: 0, next_version: 0, latest: None, open: Open::default() };
+        // Nobody listens at the other ends.
+        let (to_log, _) = channel();
+        let (to_root, _) = channel();
+        Self {
+            inner: Arc::new(Inner {
+                core: Arc::new(core),
+                dir: dir.to_owned(),
+                committer: Mutex::new(committer),
+                threads: Mutex::new(None),
+                to_root,
+                to_log,
+                lock: Mutex::new(None),
+            }),
+        }
     }
 
     /// Makes `batch` the next version. When this returns the version is visible; the handle waits for the rest.
@@ -327,6 +330,33 @@ impl Store {
     pub fn close(self) -> Result<()> {
         self.inner.close()
     }
+}
+
+/// The first version and the namespaces that the store in `dir` was made with, the hidden one of code too. An error where `options` name others.
+pub(crate) fn configured(
+    identity: &bristlecone_delta::Identity,
+    options: &Options,
+    dir: &Path,
+) -> Result<(u64, Vec<Namespace>)> {
+    let damaged = || Error::Damaged { what: format!("the configuration of {}", dir.display()) };
+    let (first_version, mut namespaces) = decode_config(&identity.config).ok_or_else(damaged)?;
+    if let Some(asked) = options.namespaces.as_ref().filter(|asked| **asked != namespaces) {
+        let list = |namespaces: &[Namespace]| {
+            namespaces.iter().map(Namespace::describe).collect::<Vec<_>>().join(", ")
+        };
+        return Err(Error::ConfigMismatch {
+            dir: dir.to_owned(),
+            found: list(&namespaces),
+            asked: list(asked),
+        });
+    }
+    namespaces.push(Namespace {
+        name: CODE.into(),
+        scheme: SchemeKind::Blake3,
+        shape: Shape::Flat,
+        keys: KeyMode::Raw,
+    });
+    Ok((first_version, namespaces))
 }
 
 /// 16 bytes that no other store has: time, process and place, hashed.

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use alloy_primitives::{Address, B256, U256, hex};
-use bristlecone::{Options, SchemeKind, Shape, Snapshot, Store};
+use bristlecone::{Namespace, Options, Reader, SchemeKind, Shape, Snapshot, Store};
 
-use crate::failure::Failure;
+use crate::{failure::Failure, output::say};
 
 /// The bytes that `text` spells, with or without 0x, if it has exactly the digits for `N` of them.
 fn fixed<const N: usize>(what: &str, text: &str) -> Result<[u8; N], String> {
@@ -48,31 +48,46 @@ pub(crate) fn root(text: &str) -> Result<B256, String> {
     fixed("a root", text).map(B256::new)
 }
 
-/// Opens a store that must be there.
-pub(crate) fn open(dir: &Path) -> Result<Store, Failure> {
-    open_with(dir, Options::new())
+/// Opens a store that must be there, for reading only: whoever writes it is not disturbed, and no byte is changed.
+pub(crate) fn open(dir: &Path) -> Result<Reader, Failure> {
+    must_exist(dir)?;
+    Options::new().open_read_only(dir).map_err(Failure::from)
 }
 
-/// As [`open`], with options.
-pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Store, Failure> {
-    if !dir.exists() {
-        return Err(Failure::new(format!("{} does not exist", dir.display()))
-            .hint("`bristlecone init DIR --genesis FILE` makes a store"));
+fn must_exist(dir: &Path) -> Result<(), Failure> {
+    if dir.exists() {
+        return Ok(());
     }
+    Err(Failure::new(format!("{} does not exist", dir.display()))
+        .hint("`bristlecone init DIR --genesis FILE` makes a store"))
+}
+
+/// Opens a store that must be there, to write.
+pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Store, Failure> {
+    must_exist(dir)?;
     options.create(false).open(dir).map_err(Failure::from)
 }
 
-/// The version asked for, or the latest.
-pub(crate) fn snapshot(store: &Store, at: Option<u64>) -> Result<Snapshot, Failure> {
+/// The version asked for, or the latest that is sealed; says where later ones are.
+pub(crate) fn snapshot(store: &Reader, at: Option<u64>) -> Result<Snapshot, Failure> {
     match at {
         Some(version) => Ok(store.at(version)?),
-        None => Ok(store.latest()?),
+        None => {
+            // Whether there are any is a remark, and what is wrong with the log is for `check` to say.
+            let waiting = store.unsealed().map_or(0, |waiting| waiting.len());
+            if waiting > 0 {
+                say(&format!(
+                    "note: {waiting} later versions wait in the batch log to be sealed; they are not looked at"
+                ));
+            }
+            Ok(store.latest()?)
+        }
     }
 }
 
 /// Fails unless the store holds accounts in its first namespace, and with Ethereum's scheme if that is needed.
-pub(crate) fn need_accounts(store: &Store, ethereum: bool) -> Result<(), Failure> {
-    let Some(namespace) = store.namespaces().first() else {
+pub(crate) fn need_accounts(namespaces: &[Namespace], ethereum: bool) -> Result<(), Failure> {
+    let Some(namespace) = namespaces.first() else {
         return Err(Failure::new("the store has no namespace"));
     };
     if namespace.shape != Shape::Accounts {

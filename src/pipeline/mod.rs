@@ -191,10 +191,17 @@ impl Core {
         }
     }
 
+    /// The first and the last version there is, pins apart.
+    pub(crate) fn range(&self) -> Option<(u64, u64)> {
+        // A reader in another process than the writer's has none in memory.
+        let last = self.versions.range().map(|range| *range.end()).or_else(|| self.runs.last_version())?;
+        Some((self.oldest()?, last))
+    }
+
     /// The error for a version that is not there.
     pub(crate) fn not_kept(&self, version: u64) -> Error {
-        let Some(range) = self.versions.range() else { return Error::NoVersion };
-        Error::VersionNotKept { version, first: self.oldest().unwrap_or(*range.start()), last: *range.end() }
+        let Some((first, last)) = self.range() else { return Error::NoVersion };
+        Error::VersionNotKept { version, first, last }
     }
 
     /// The oldest version that is kept, pins apart.

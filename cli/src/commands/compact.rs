@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bristlecone::Options;
 use serde::Serialize;
 
 use crate::{
@@ -30,7 +31,7 @@ struct Out {
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     interrupt::install()?;
-    let store = parse::open(&args.dir)?;
+    let store = parse::open_with(&args.dir, Options::new())?;
     let mut bar: Option<(u64, Progress)> = None;
     let report = store.compact(|progress| {
         if interrupt::asked() {

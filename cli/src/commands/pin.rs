@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bristlecone::Options;
 use serde::Serialize;
 
 use crate::{failure::Failure, output::Output, parse};
@@ -44,17 +45,22 @@ struct Unpinned {
 }
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let store = parse::open(&args.dir)?;
-    if let Some(name) = &args.name {
-        let version = match args.at {
-            Some(version) => version,
-            None => store.latest()?.version(),
-        };
-        store.pin(name, version)?;
-    }
-    let pins = store.pins().into_iter().map(|pin| Pin { name: pin.name, version: pin.version }).collect();
+    let pins = match &args.name {
+        Some(name) => {
+            let store = parse::open_with(&args.dir, Options::new())?;
+            let version = match args.at {
+                Some(version) => version,
+                None => store.latest()?.version(),
+            };
+            store.pin(name, version)?;
+            let pins = store.pins();
+            store.close()?;
+            pins
+        }
+        None => parse::open(&args.dir)?.pins(),
+    };
+    let pins = pins.into_iter().map(|pin| Pin { name: pin.name, version: pin.version }).collect();
     let out = Pins { pins };
-    store.close()?;
     output.result(&out, || match &out.pins[..] {
         [] => "no version is pinned".to_owned(),
         pins => {
@@ -66,7 +72,7 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
 }
 
 pub(crate) fn execute_unpin(args: &UnpinArgs, output: &mut Output) -> Result<(), Failure> {
-    let store = parse::open(&args.dir)?;
+    let store = parse::open_with(&args.dir, Options::new())?;
     store.unpin(&args.name)?;
     store.close()?;
     let out = Unpinned { unpinned: args.name.clone() };

@@ -25,7 +25,7 @@ pub(crate) struct Args {
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let store = parse::open(&args.dir)?;
-    parse::need_accounts(&store, true)?;
+    parse::need_accounts(store.namespaces(), true)?;
     let snapshot = parse::snapshot(&store, args.at)?;
     let answer = eip1186::answer(&snapshot, args.address, &args.slots)?;
     let pretty = serde_json::to_string_pretty(&answer).map_err(|error| Failure::new(error.to_string()))?;

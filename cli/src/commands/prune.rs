@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bristlecone::Options;
 use serde::Serialize;
 
 use crate::{
@@ -28,7 +29,7 @@ struct Out {
 }
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let store = parse::open(&args.dir)?;
+    let store = parse::open_with(&args.dir, Options::new())?;
     let oldest = store.prune(args.keep)?;
     let out = Out { oldest, version: store.latest()?.version(), pins: store.pins().len() };
     store.close()?;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bristlecone::Options;
 use serde::Serialize;
 
 use crate::{
@@ -29,7 +30,7 @@ struct Out {
 }
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let store = parse::open(&args.dir)?;
+    let store = parse::open_with(&args.dir, Options::new())?;
     let latest = store.latest()?.version();
     store.rollback(args.to).map_err(|error| match &error {
         bristlecone::Error::VersionNotKept { first, last, .. } => {

@@ -23,10 +23,9 @@ struct Out {
     namespaces: Vec<NamespaceOut>,
     first_version: Option<u64>,
     version: Option<u64>,
-    durable: Option<u64>,
     sealed: Option<u64>,
+    /// Versions that wait in the batch log.
     unsealed_versions: u64,
-    unsealed_keys: u64,
     runs: u64,
     segments: u64,
     records: u64,
@@ -101,6 +100,7 @@ struct NamespaceOut {
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let store = parse::open(&args.dir)?;
     let stats = store.stats()?;
+    let waiting = store.unsealed()?;
     let namespaces = store.namespaces().iter().map(|namespace| NamespaceOut {
         name: namespace.name.clone(),
         scheme: namespace.scheme.name(),
@@ -113,11 +113,9 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let out = Out {
         namespaces: namespaces.collect(),
         first_version: stats.versions.map(|(first, _)| first),
-        version: stats.versions.map(|(_, last)| last),
-        durable: stats.latest_durable,
+        version: waiting.last().map(|info| info.version).or(stats.latest_sealed),
         sealed: stats.latest_sealed,
-        unsealed_versions: stats.unsealed_versions,
-        unsealed_keys: stats.unsealed_keys,
+        unsealed_versions: waiting.len() as u64,
         runs: stats.runs,
         segments: stats.segments,
         records: stats.records,
@@ -140,12 +138,8 @@ fn text(out: &Out) -> String {
     pairs(&[
         ("namespaces", namespaces.join(", ")),
         ("versions", versions),
-        ("durable up to", version(out.durable)),
         ("sealed up to", version(out.sealed)),
-        (
-            "unsealed",
-            format!("{} versions, {} keys", thousands(out.unsealed_versions), thousands(out.unsealed_keys)),
-        ),
+        ("in the batch log", format!("{} versions", thousands(out.unsealed_versions))),
         ("sealed runs", thousands(out.runs)),
         ("segments", format!("{}, {} in use", out.segments, bytes(out.segment_bytes))),
         ("records", thousands(out.records)),

@@ -11,7 +11,7 @@ use crate::{
     parse,
 };
 
-/// List the kept versions with their roots.
+/// List the kept versions with their roots: those that are sealed, then those that wait in the batch log.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The store's directory.
@@ -45,6 +45,7 @@ impl From<VersionInfo> for Out {
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let store = parse::open(&args.dir)?;
     let mut versions = store.versions();
+    versions.extend(store.unsealed()?);
     if let Some(last) = args.last {
         let skip = (versions.len() as u64).saturating_sub(last);
         versions.drain(..usize::try_from(skip).unwrap_or(versions.len()));
@@ -55,12 +56,12 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let mut rows = table(&["version", "root", "stamp", "durable", "sealed"]);
-    let yes = |value: bool| if value { "yes" } else { "no" }.to_owned();
+    let mut rows = table(&["version", "root", "stamp", "sealed"]);
+    let yes = |value: bool| if value { "yes" } else { "in the log" }.to_owned();
     for info in versions {
         let out = Out::from(info);
         let root = out.root.unwrap_or_else(|| "not computed".into());
-        rows.add_row([out.version.to_string(), root, out.stamp, yes(out.durable), yes(out.sealed)]);
+        rows.add_row([out.version.to_string(), root, out.stamp, yes(out.sealed)]);
     }
     output.text(&rows.to_string())
 }

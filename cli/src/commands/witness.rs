@@ -31,7 +31,7 @@ fn key(text: &str) -> Result<(Address, Vec<B256>), String> {
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let store = parse::open(&args.dir)?;
-    parse::need_accounts(&store, true)?;
+    parse::need_accounts(store.namespaces(), true)?;
     let snapshot = parse::snapshot(&store, args.at)?;
     let witness = ExecutionWitness::of(&snapshot, &args.keys, &Batch::new())?;
     let pretty = serde_json::to_string_pretty(&witness).map_err(|error| Failure::new(error.to_string()))?;

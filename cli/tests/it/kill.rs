@@ -75,11 +75,17 @@ fn a_killed_run_reopens_as_a_prefix_with_everything_that_was_durable() {
         let mut args = args.clone();
         args[1] = &dir;
         let (durable, ..) = interrupt(&args, phase, lines, "-9");
-        run(&["check", &dir]).ok();
+        // Looking at it changes nothing, however often.
+        let checked = run(&["check", &dir, "--json"]).ok().json();
+        assert_eq!(run(&["check", &dir, "--json"]).ok().json(), checked);
         let found = roots(&dir);
         eprintln!("killed in {phase} {lines}: {} versions, said to be durable: {durable:?}", found.len());
         assert!(durable.is_none_or(|durable| found.len() as u64 > durable), "{} {durable:?}", found.len());
+        let seen = checked["versions"].as_u64().unwrap() + checked["unsealed"].as_u64().unwrap();
+        assert_eq!(seen, found.len() as u64, "{checked}");
         assert_eq!(found[..], expected[..found.len()], "killed in {phase} {lines}");
+        let after = run(&["check", &dir, "--json"]).ok().json();
+        assert_eq!((&after["unsealed"], &after["versions"]), (&0.into(), &found.len().into()));
     }
 }
 

@@ -131,6 +131,16 @@ pub(crate) struct FoundLog {
     bytes: Bytes,
 }
 
+/// A longer log file is mapped, whoever writes it: what a header says must not make anybody ask for any amount of memory.
+const MAX_COPY: u64 = 1 << 28;
+
+/// The first `len` bytes, as they are now.
+fn copy(file: &dyn VfsFile, len: u64) -> std::io::Result<Bytes> {
+    let mut bytes = vec![0; usize::try_from(len).unwrap_or_default()];
+    file.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes.into())
+}
+
 impl FoundLog {
     /// Reads a log file: its header, and its records as far as they follow each other.
     pub(crate) fn read(
@@ -143,7 +153,11 @@ impl FoundLog {
     ) -> Result<Self> {
         let file = vfs.open(&path, mode).at("open", &path)?;
         let len = file.len().at("look at", &path)?;
-        let bytes = file.map(0, len).at("map", &path)?;
+        let bytes = match mode {
+            // Another process may be writing it: what is found at one place must not change while another is looked at.
+            OpenMode::Read if len <= MAX_COPY => copy(&*file, len).at("read", &path)?,
+            _ => file.map(0, len).at("map", &path)?,
+        };
         let header = LogHeader::decode(&bytes, number, id, checker, &path)?;
         let mut found = Self { header, path, file, records: Vec::new(), bytes };
         let mut at = header.first();

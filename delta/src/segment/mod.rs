@@ -125,6 +125,22 @@ impl Segment {
         }
     }
 
+    /// How often it was compacted; `None` if never.
+    fn generation(&self) -> Option<u32> {
+        match &self.content {
+            Content::Appended { .. } => None,
+            Content::Compacted(compacted) => Some(compacted.header().generation),
+        }
+    }
+
+    /// Groups that are visible.
+    fn groups(&self) -> usize {
+        match &self.content {
+            Content::Appended { groups, .. } => groups.count(),
+            Content::Compacted(_) => 0,
+        }
+    }
+
     /// Makes a durable group visible to readers.
     pub(crate) fn publish(&self, header: GroupHeader, start: u64, end: SegmentEnd) -> Result<()> {
         match &self.content {

@@ -56,6 +56,22 @@ impl FoundSegment {
     fn next_record(&self) -> u32 {
         self.groups.last().map_or(0, |group| group.header.first + group.header.records)
     }
+
+    /// Whether `group` can be seen in `file`, opened earlier.
+    fn shows(&self, file: &Arc<dyn VfsFile>, group: &FoundGroup) -> bool {
+        let (mut here, mut there) = ([0; GROUP_HEADER_BYTES], [0; GROUP_HEADER_BYTES]);
+        file.read_exact_at(&mut there, group.start).is_ok()
+            && self.file.read_exact_at(&mut here, group.start).is_ok()
+            && here == there
+    }
+
+    /// Makes `groups` of it visible to readers of `segment`.
+    fn publish(&self, groups: &[FoundGroup], segment: &Segment) -> Result<()> {
+        groups.iter().try_for_each(|group| {
+            let end = group.header.end(self.header.number, group.start, group.sum);
+            segment.publish(group.header, group.start, end)
+        })
+    }
 }
 
 /// What the segment files hold.
@@ -249,19 +265,46 @@ impl Scan {
     /// Opens for reading what was found.
     pub(crate) fn publish(self, checker: Checker) -> Result<Segments> {
         let segments = Segments::new(checker);
+        self.add_to(&segments)?;
+        Ok(segments)
+    }
+
+    /// Opens for reading what was found and `segments` has not.
+    pub(crate) fn add_to(self, segments: &Segments) -> Result<()> {
         for found in self.segments {
+            let known = segments.segment(found.header.number);
+            let add = |segment: Segment| match &known {
+                Some(_) => segments.replace(segment),
+                None => drop(segments.push(segment)),
+            };
             if let Some(header) = found.compacted {
-                let compacted = Compacted::open(&*found.file, &found.path, header)?;
-                segments.push(Segment::compacted(found.path, compacted));
+                if known.as_ref().and_then(|known| known.generation()) != Some(header.generation) {
+                    let compacted = Compacted::open(&*found.file, &found.path, header)?;
+                    add(Segment::compacted(found.path, compacted));
+                }
                 continue;
             }
-            let segment = segments.push(Segment::new(found.header, found.path, found.file));
-            for group in found.groups {
-                let end = group.header.end(found.header.number, group.start, group.sum);
-                segment.publish(group.header, group.start, end)?;
+            let have = known.as_ref().map_or(0, |known| known.groups());
+            let missing = found.groups.get(have..).unwrap_or_default();
+            match (&known, missing.first()) {
+                (Some(_), None) => {}
+                // In the file that is mapped already, unless another was put in its place.
+                (Some(known), Some(first)) if known.file().is_some_and(|file| found.shows(file, first)) => {
+                    found.publish(missing, known)?;
+                }
+                _ => {
+                    let segment = Segment::new(found.header, found.path.clone(), Arc::clone(&found.file));
+                    found.publish(&found.groups, &segment)?;
+                    add(segment);
+                }
             }
         }
-        Ok(segments)
+        Ok(())
+    }
+
+    /// The newest segment, or 0, and where its next group will start.
+    pub(crate) fn goes_on(&self) -> (u32, u64) {
+        self.segments.last().map_or((0, 0), |last| (last.header.number, last.next_start()))
     }
 }
 
