@@ -98,6 +98,30 @@ impl Graph {
         }
     }
 
+    /// The pages in memory on the way from `root` to `key`, how many, and the record that the way goes on from, if it does.
+    pub(crate) fn way_to_log(&self, root: Option<u64>, key: &[u8]) -> Result<(u64, Option<Locator>)> {
+        let guard = pin();
+        let mut pages = 0;
+        let mut way = root.map_or(Ok(Way::Done(None)), Way::from_word)?;
+        loop {
+            way = match way {
+                Way::Done(_) => return Ok((pages, None)),
+                Way::Stored(locator) => return Ok((pages, Some(locator))),
+                Way::To(id) => match self.slots.get(id, &guard) {
+                    Lookup::Block(bytes) => {
+                        pages += 1;
+                        match step(Page::new(bytes), key)? {
+                            Step::Done(found) => Way::Done(found),
+                            Step::To(word) => Way::from_word(word)?,
+                        }
+                    }
+                    Lookup::Located(word) => Way::from_word(word)?,
+                    Lookup::Gone => return Err(Error::Internal("a page that a snapshot sees is gone")),
+                },
+            };
+        }
+    }
+
     /// Looks up many keys in the trie under `root`; what was found is added to `found`, in their order. They go through memory side
     /// by side, a few under one pin, so that they wait for it together; whose way leads into the log goes on alone, after
     /// the pin.

@@ -47,6 +47,7 @@ mod proof;
 mod proposal;
 mod provenance;
 mod prune;
+mod read_path;
 mod reader;
 mod reference;
 mod rollback;
@@ -80,6 +81,7 @@ pub use proof::{AccountProof, KeyHash, KeyProof, ManyProof, SlotProof, verify_ac
 pub use proposal::Proposal;
 pub use provenance::{History, HistoryEnd, Revision};
 pub use prune::Pin;
+pub use read_path::ReadPath;
 pub use reader::Reader;
 pub use snapshot::{Key, Since, Snapshot, View};
 pub use stats::{LeaseStats, MemoryStats, Stats};

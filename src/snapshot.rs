@@ -94,7 +94,7 @@ impl Snapshot {
 
     /// The version in memory.
     #[inline]
-    fn state(&self) -> Result<&VersionState, &Past> {
+    pub(crate) fn state(&self) -> Result<&VersionState, &Past> {
         match &self.source {
             Source::Memory(lease) => Ok(lease),
             Source::Proposed(node) => Ok(&node.state),

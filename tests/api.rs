@@ -864,3 +864,34 @@ fn many_keys_of_another_shape_are_refused() {
     assert!(matches!(latest.get_many(&[b"a"]), Err(Error::WrongShape { .. })));
     assert!(matches!(latest.prefetch(&[Key::Flat(b"a")]), Err(Error::WrongShape { .. })));
 }
+
+#[test]
+fn what_a_read_touches_is_counted() {
+    let namespace = Namespace::flat(SchemeKind::Blake3).raw();
+    let vfs = std::sync::Arc::new(bristlecone::vfs::sim::SimVfs::new(1));
+    let store = Options::new().namespace(namespace).vfs(vfs).open("/store").unwrap();
+    let key = |n: u32| blake3::hash(&n.to_le_bytes()).as_bytes().to_vec();
+    for round in 0..4u32 {
+        let mut batch = Batch::new();
+        // All keys at first, then a few: so there are bases with deltas.
+        (0..2_000).filter(|n| round == 0 || n % 400 == 0).for_each(|n| {
+            batch.put(&key(n), &round.to_le_bytes());
+        });
+        store.commit(batch).unwrap();
+        store.flush().unwrap();
+    }
+    let path = |version: u64, n: u32| {
+        store.at(version).unwrap().first().read_path(bristlecone::Key::Flat(&key(n))).unwrap()
+    };
+    // The first version is a root page and the pages below it, each a record of its own.
+    let old = path(0, 1);
+    assert_eq!((old.memory_pages, old.stored_pages, old.records, old.whole_chains), (0, 2, 2, 2));
+    // What never changed is found in the base, behind all deltas of the root page; what did, in the newest delta.
+    let (still, changed) = (path(2, 1), path(2, 400));
+    assert_eq!((still.stored_pages, changed.stored_pages), (2, 2));
+    assert!(still.whole_chains > 2 && changed.records <= changed.whole_chains, "{still:?}, {changed:?}");
+    // The latest version is in memory.
+    let latest = path(3, 1);
+    assert_eq!((latest.memory_pages, latest.records), (2, 0));
+    store.close().unwrap();
+}

@@ -29,7 +29,7 @@ pub use follow::{Follower, follow};
 pub use identity::{Create, Identity};
 pub use ids::{Locator, Stamp};
 pub use log::{Log, LogPosition};
-pub use page::{Chain, ChildEntry, Found, Loaded};
+pub use page::{Chain, ChildEntry, Found, Loaded, PagePath};
 pub use recover::{LoggedBatch, Opened, Options, open};
 pub use seal::{Pin, Seal, Sealed, SealedNamespace, SealedVersion};
 pub use segment::{

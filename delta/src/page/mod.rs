@@ -7,12 +7,14 @@ mod base;
 mod chain;
 mod delta;
 mod entry;
+mod path;
 mod read;
 mod write;
 
 use bristlecone_trie::NodeRef;
 pub use chain::Chain;
 pub(crate) use entry::Stored;
+pub use path::PagePath;
 pub(crate) use read::{Record, Slot};
 
 use crate::{Locator, Stamp};

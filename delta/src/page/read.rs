@@ -63,6 +63,18 @@ impl SegmentView<'_> {
     /// # Errors
     /// `Corrupt`, `NoRecord`.
     pub fn find_located(&self, page: Locator, key: &[u8]) -> Result<(Locator, Found<'_>)> {
+        self.search(page, key, &mut 0)
+    }
+
+    /// The same; adds the records that it touched to `records`.
+    #[inline]
+    pub(crate) fn search(
+        &self,
+        page: Locator,
+        key: &[u8],
+        records: &mut u32,
+    ) -> Result<(Locator, Found<'_>)> {
+        *records += 1;
         let (base, mut next) = match self.page_record(page)? {
             Record::Base(base) => (base, None),
             Record::Delta(delta) => (self.base_of(page, &delta)?, Some((page, delta))),
@@ -72,6 +84,7 @@ impl SegmentView<'_> {
         let located = base.locate(key).map_err(bad)?;
         // The newest record that says anything of the key decides.
         while let Some((at, delta)) = next {
+            *records += 1;
             match delta.says(key, located).map_err(|bad| self.bad_record(at, bad))? {
                 Says::Now(item) => return self.found(at, item),
                 Says::Gone => return Ok((at, Found::Absent)),
@@ -148,7 +161,11 @@ impl SegmentView<'_> {
     }
 
     /// The delta before the one at `at`, if there is one.
-    fn before<'a>(&'a self, at: Locator, delta: &Delta<'a>) -> Result<Option<(Locator, Delta<'a>)>> {
+    pub(crate) fn before<'a>(
+        &'a self,
+        at: Locator,
+        delta: &Delta<'a>,
+    ) -> Result<Option<(Locator, Delta<'a>)>> {
         if delta.previous == delta.base {
             return Ok(None);
         }
