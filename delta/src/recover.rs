@@ -34,13 +34,13 @@ pub struct Options {
     pub segment_bytes: u64,
     /// Size from which on a log file gets no further record, in bytes; preallocated. 16 MiB.
     pub log_bytes: u64,
-    /// How many deltas a page's base may carry. 8.
+    /// How many deltas a page's base may carry. 16.
     pub max_deltas: u32,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { create: None, read_only: false, segment_bytes: 64 << 20, log_bytes: 16 << 20, max_deltas: 8 }
+        Self { create: None, read_only: false, segment_bytes: 64 << 20, log_bytes: 16 << 20, max_deltas: 16 }
     }
 }
 

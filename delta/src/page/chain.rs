@@ -26,6 +26,8 @@ pub struct Chain {
     pub(crate) base_size: u32,
     pub(crate) deltas: u32,
     pub(crate) deltas_size: u32,
+    /// Which of the base's first positions the deltas have operations on.
+    pub(crate) touched: u64,
     pub(crate) depth: u16,
     /// Entries of the page.
     pub(crate) len: u16,

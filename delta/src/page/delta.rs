@@ -1,7 +1,7 @@
 //! A delta: what changed in a page since the record before it.
 //!
 //! ```text
-//! kind u8 = 2 | flags u8 | depth u16 | base | record before it (unless flag 4: it is the base) | newest stamp varint
+//! kind u8 = 2 | flags u8 | depth u16 | base | record before it, what is earlier u64 (both unless flag 4: that is the base) | newest stamp varint
 //! placed varint | spelled varint
 //! positions  u8 × placed (u16 with flag 2), ascending: of entries in the base
 //! ends       u16 × all operations (u32 with flag 1)
@@ -12,7 +12,12 @@
 //!
 //! An operation is *placed* where the base has an entry at its place, removed since or not, and *spelled* otherwise. A leaf or account
 //! and a page are never at the same place, even with the same path: one goes and the other comes.
+//!
+//! *What is earlier* has a bit for each of the base's first 64 positions: whether a delta before this one has an operation there. Where the base has an
+//! entry for a key, or the page that the key lies in, nothing comes for that key without an operation on that entry. So a read that finds
+//! nothing here and no bit goes to the base at once.
 
+use super::Chain;
 use super::base::{Base, Located, end_at, needs_wide, put_ends};
 use super::entry::{Place, Stored, meets, tail_len, tail_start};
 use crate::codec::{Bad, Reader, Scratch, at_most, put_locator, put_varint};
@@ -28,6 +33,8 @@ pub(crate) struct Delta<'a> {
     pub(crate) base: Locator,
     /// The record before it, which may be the base.
     pub(crate) previous: Locator,
+    /// Which of the base's first positions the deltas before it have operations on.
+    pub(crate) earlier: u64,
     pub(crate) placed: usize,
     pub(crate) spelled: usize,
     /// Bytes of the whole record.
@@ -37,6 +44,14 @@ pub(crate) struct Delta<'a> {
     positions: &'a [u8],
     ends: &'a [u8],
     ops: &'a [u8],
+}
+
+/// So many positions of the base have a bit.
+const TOLD: usize = u64::BITS as usize;
+
+/// The bit of a position; none for those that have none.
+fn bit(position: usize) -> u64 {
+    if position < TOLD { 1 << position } else { 0 }
 }
 
 /// What a delta says of a key.
@@ -80,9 +95,11 @@ impl<'a> Delta<'a> {
             (flags & page_flag::WIDE_ENDS != 0, flags & page_flag::WIDE_POSITIONS != 0);
         let depth = usize::from(reader.u16()?);
         let base = reader.locator(own.segment())?;
-        let previous = if flags & page_flag::FIRST != 0 { base } else { reader.locator(own.segment())? };
+        let is_first = flags & page_flag::FIRST != 0;
+        let previous = if is_first { base } else { reader.locator(own.segment())? };
+        let earlier = if is_first { 0 } else { reader.u64()? };
         // Chains go backwards, so that every walk ends.
-        if base > previous || previous >= own || (flags & page_flag::FIRST == 0 && base == previous) {
+        if base > previous || previous >= own || !is_first && base == previous {
             return Err(reader.bad("a delta does not come after the record before it"));
         }
         let newest = reader.varint()?;
@@ -97,6 +114,7 @@ impl<'a> Delta<'a> {
             depth,
             base,
             previous,
+            earlier,
             placed,
             spelled,
             size: record.len(),
@@ -119,6 +137,17 @@ impl<'a> Delta<'a> {
             self.positions.get(index).map(|byte| u16::from(*byte))
         };
         read.map_or(usize::MAX, usize::from)
+    }
+
+    /// Which of the base's first positions it and the deltas before it have operations on.
+    pub(crate) fn touched(&self) -> u64 {
+        (0..self.placed).fold(self.earlier, |bits, index| bits | bit(self.position(index)))
+    }
+
+    /// Whether no delta before it says anything of the key that is at `located` in the base.
+    #[inline]
+    pub(crate) fn is_silent_before(&self, located: Located) -> bool {
+        located.entry.is_some_and(|position| position < TOLD && self.earlier & bit(position) == 0)
     }
 
     fn raw(&self, index: usize) -> Result<Reader<'a>, Bad> {
@@ -258,15 +287,13 @@ impl Changes<'_> {
         self.placed.is_empty() && self.spelled.is_empty()
     }
 
-    /// A delta after `previous`, on `base`, of a page at `depth`, as a record of `segment`.
-    pub(crate) fn encode(
-        &self,
-        depth: usize,
-        base: Locator,
-        previous: Locator,
-        segment: u32,
-        scratch: &mut Scratch,
-    ) -> Result<()> {
+    /// What [`Delta::touched`] will be, where the deltas before have operations on `earlier`.
+    pub(crate) fn touched(&self, earlier: u64) -> u64 {
+        self.placed.iter().fold(earlier, |bits, (position, _)| bits | bit(*position))
+    }
+
+    /// A delta after the newest record of `chain`, as a record of `segment`.
+    pub(crate) fn encode(&self, chain: &Chain, segment: u32, scratch: &mut Scratch) -> Result<()> {
         let all = || self.placed.iter().map(|(_, item)| item).chain(self.spelled.iter().map(|op| &op.item));
         let newest = all().flatten().map(Stored::newest).max().unwrap_or(0);
         let wide_positions = self.placed.last().is_some_and(|(position, _)| *position > usize::from(u8::MAX));
@@ -291,15 +318,17 @@ impl Changes<'_> {
             put(&op.item, bytes, ends)?;
         }
         let wide_ends = needs_wide(ends);
+        let (base, previous) = (chain.base, chain.newest);
         let flag = |set, flag| if set { flag } else { 0 };
         let flags = flag(wide_ends, page_flag::WIDE_ENDS)
             | flag(wide_positions, page_flag::WIDE_POSITIONS)
             | flag(base == previous, page_flag::FIRST);
         out.extend_from_slice(&[record_kind::DELTA, flags]);
-        out.extend_from_slice(&(depth as u16).to_le_bytes());
+        out.extend_from_slice(&chain.depth.to_le_bytes());
         put_locator(base, segment, out)?;
         if base != previous {
             put_locator(previous, segment, out)?;
+            out.extend_from_slice(&chain.touched.to_le_bytes());
         }
         put_varint(newest, out);
         put_varint(self.placed.len() as u64, out);

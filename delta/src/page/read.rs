@@ -33,6 +33,8 @@ pub(crate) struct State<'a> {
     pub(crate) base_size: usize,
     pub(crate) deltas: usize,
     pub(crate) deltas_size: usize,
+    /// Which of the base's first positions they have operations on.
+    pub(crate) touched: u64,
     /// In order.
     pub(crate) slots: Vec<Slot<'a>>,
 }
@@ -88,6 +90,7 @@ impl SegmentView<'_> {
             match delta.says(key, located).map_err(|bad| self.bad_record(at, bad))? {
                 Says::Now(item) => return self.found(at, item),
                 Says::Gone => return Ok((at, Found::Absent)),
+                Says::Nothing if delta.is_silent_before(located) => break,
                 Says::Nothing => next = self.before(at, &delta)?,
             }
         }
@@ -170,7 +173,10 @@ impl SegmentView<'_> {
             return Ok(None);
         }
         match self.page_record(delta.previous)? {
-            Record::Delta(before) if before.base == delta.base && before.depth == delta.depth => {
+            Record::Delta(before)
+                if (before.base, before.depth, before.touched())
+                    == (delta.base, delta.depth, delta.earlier) =>
+            {
                 Ok(Some((delta.previous, before)))
             }
             _ => Err(self.bad_record(at, Bad::new("a delta of another page before it"))),
@@ -208,6 +214,7 @@ impl SegmentView<'_> {
             base_size: base.size,
             deltas: deltas.len(),
             deltas_size: deltas.iter().map(|(_, delta)| delta.size).sum(),
+            touched: deltas.first().map_or(0, |(_, delta)| delta.touched()),
             slots,
         })
     }

@@ -116,6 +116,7 @@ impl GroupWriter<'_> {
             base_size: state.base_size as u32,
             deltas: state.deltas as u32,
             deltas_size: u32::try_from(state.deltas_size).unwrap_or(u32::MAX),
+            touched: state.touched,
             depth: depth as u16,
             len: entries.len() as u16,
             is_plain: is_plain(entries),
@@ -135,7 +136,7 @@ impl GroupWriter<'_> {
         }
         let segment = self.segment();
         let mut scratch = self.scratch();
-        changes.encode(chain.depth(), chain.base, chain.newest, segment, &mut scratch)?;
+        changes.encode(&chain, segment, &mut scratch)?;
         // A chain that outweighs its base costs more than it saves.
         let size = scratch.record.len().saturating_add(chain.deltas_size as usize);
         let newest = match size <= chain.base_size as usize {
@@ -143,7 +144,10 @@ impl GroupWriter<'_> {
             false => None,
         };
         self.keep_scratch(scratch);
-        Ok(newest.map(|newest| Chain { newest, deltas: chain.deltas + 1, deltas_size: size as u32, ..chain }))
+        let touched = changes.touched(chain.touched);
+        let after =
+            |newest| Chain { newest, deltas: chain.deltas + 1, deltas_size: size as u32, touched, ..chain };
+        Ok(newest.map(after))
     }
 
     /// Writes a page whole.
@@ -160,6 +164,7 @@ impl GroupWriter<'_> {
             base_size,
             deltas: 0,
             deltas_size: 0,
+            touched: 0,
             depth: depth as u16,
             len: entries.len() as u16,
             is_plain: is_plain(entries),
