@@ -63,8 +63,12 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     store.close()?;
     output.result(&out, || {
         let given_back = bytes(out.before.saturating_sub(out.after));
+        let why = match out.segments {
+            0 => ": too little is dead in any segment but the newest, which stays as it is",
+            _ => "",
+        };
         format!(
-            "{} segments written anew, {} records gone, {given_back} given back; {} in use",
+            "{} segments written anew, {} records gone, {given_back} given back; {} in use{why}",
             thousands(out.segments),
             thousands(out.records),
             bytes(out.segment_bytes)
