@@ -9,8 +9,6 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -23,8 +21,8 @@ use bristlecone::{
     Account, B256, Backpressure, Batch, Bytes, Error, Key, KeyRange, Namespace, Options, RootSchedule,
     SchemeKind, Since, Store, U256,
 };
-use common::gate::GatedVfs;
-use common::{Config, Depth, Model, Rng, Universe, batches, verify};
+use bristlecone_torture::gate::GatedVfs;
+use bristlecone_torture::{Config, Depth, Model, Rng, Universe, batches, verify};
 
 const DIR: &str = "/store";
 
@@ -574,7 +572,7 @@ fn a_full_disk_opens_where_log_files_out_of_use_can_make_room() {
 /// A store whose committer is held back by what waits to be sealed, behind the gate.
 fn held_back(
     sim: &SimVfs,
-) -> (Store, Arc<common::gate::Gate>, std::thread::JoinHandle<bristlecone::Result<()>>) {
+) -> (Store, Arc<bristlecone_torture::gate::Gate>, std::thread::JoinHandle<bristlecone::Result<()>>) {
     let (vfs, gate) = GatedVfs::new(sim.clone());
     let store = flat(vfs).seal_keys(1).max_unsealed_keys(2).open(DIR).unwrap();
     gate.close();
@@ -714,7 +712,7 @@ fn a_catalog_with_any_byte_changed_or_cut_off_gives_the_same_answers() {
     for file in catalog_files(&sim) {
         let len = sim.read_file(&file).unwrap().len() as u64;
         // Much of the database is unused; all of it is under the hash.
-        let stride = if common::is_long() { 1 } else { (len / 150).max(1) };
+        let stride = if bristlecone_torture::is_long() { 1 } else { (len / 150).max(1) };
         let mut at = 0;
         while at < len {
             let image = sim.killed_at(usize::MAX);

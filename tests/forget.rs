@@ -9,13 +9,11 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use std::collections::BTreeMap;
 
 use bristlecone::vfs::sim::{CrashPolicy, Fault, FaultRule, OpKind, Selector, SimVfs};
 use bristlecone::{Batch, Error, Namespace, Options, Retention, SchemeKind, Snapshot, Store};
-use common::{Check, Config, Depth, Model, Rng, Universe, batches, is_long, sequences, verify};
+use bristlecone_torture::{Check, Config, Depth, Model, Rng, Universe, batches, is_long, sequences, verify};
 
 const DIR: &str = "/store";
 
@@ -151,7 +149,7 @@ impl World {
     fn power_loss(&mut self) -> Check {
         self.held.clear();
         self.store().flush().map_err(|error| format!("flush: {error}"))?;
-        let (policy, seed) = (*self.rng.pick(&CrashPolicy::EVERY), self.rng.next());
+        let (policy, seed) = (*self.rng.pick(&CrashPolicy::EVERY), self.rng.next_u64());
         let image = self.sim.crash_image(policy, seed);
         self.overwrites()?;
         self.store = None;

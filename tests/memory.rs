@@ -9,11 +9,9 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use bristlecone::vfs::sim::SimVfs;
 use bristlecone::{Batch, MemoryStats, Namespace, SchemeKind, Store};
-use common::{Config, Model, Rng, Universe, batches, sequences};
+use bristlecone_torture::{Config, Model, Rng, Universe, batches, sequences};
 
 fn open(config: &Config) -> Store {
     config.options(SimVfs::new(0)).open("/store").unwrap()

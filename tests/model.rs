@@ -9,11 +9,9 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use bristlecone::vfs::sim::{CrashPolicy, SimVfs};
 use bristlecone::{Commit, Error, Namespace, Options, SchemeKind, Snapshot, Store};
-use common::{Check, Config, Depth, Model, Rng, Universe, batches, changes, sequences, verify};
+use bristlecone_torture::{Check, Config, Depth, Model, Rng, Universe, batches, changes, sequences, verify};
 
 const DIR: &str = "/store";
 
@@ -225,7 +223,7 @@ impl World {
     }
 
     fn reopen_after_power_loss(&mut self) -> Check {
-        let (policy, seed) = (*self.rng.pick(&CrashPolicy::EVERY), self.rng.next());
+        let (policy, seed) = (*self.rng.pick(&CrashPolicy::EVERY), self.rng.next_u64());
         self.go_on_with(self.sim.crash_image(policy, seed))
     }
 

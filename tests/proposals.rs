@@ -9,8 +9,6 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bristlecone::vfs::sim::SimVfs;
@@ -18,7 +16,9 @@ use bristlecone::{
     Batch, Commit, Error, Key, KeyRange, Namespace, Options, Proposal, RootSchedule, SchemeKind, Since,
     Snapshot, Store,
 };
-use common::{Change, Check, Config, Depth, Model, Rng, State, Universe, batches, sequences, verify};
+use bristlecone_torture::{
+    Change, Check, Config, Depth, Model, Rng, State, Universe, batches, sequences, verify,
+};
 
 const DIR: &str = "/store";
 

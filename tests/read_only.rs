@@ -9,8 +9,6 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bristlecone::vfs::sim::{CrashPolicy, SimVfs};
 use bristlecone::vfs::{DiskVfs, OpenMode, Vfs, VfsFile};
 use bristlecone::{Batch, Error, Namespace, Options, Reader, SchemeKind};
-use common::{Config, Depth, Model, Rng, Universe, batches, changes, verify};
+use bristlecone_torture::{Config, Depth, Model, Rng, Universe, batches, changes, verify};
 
 /// A file system on which every change fails, and is remembered.
 #[derive(Clone, Debug)]
@@ -81,7 +79,7 @@ fn namespaces() -> Vec<Namespace> {
 }
 
 /// A model of so many versions, with what each changed.
-fn history(versions: usize, rng: &mut Rng) -> (Model, Vec<Vec<common::Change>>) {
+fn history(versions: usize, rng: &mut Rng) -> (Model, Vec<Vec<bristlecone_torture::Change>>) {
     let universe = Universe::random(&namespaces(), 120, rng);
     let mut model = Model::new(namespaces(), 0, universe);
     let changes = (0..versions)
@@ -235,7 +233,7 @@ fn what_a_stop_left_is_read_as_far_as_it_is_sealed_and_the_rest_is_counted() {
     let count = sim.op_count();
     let mut counted = 0;
     for boundary in (0..=count).step_by(count.div_ceil(60)) {
-        let images = CrashPolicy::EVERY.iter().map(|policy| sim.image_at(boundary, *policy, rng.next()));
+        let images = CrashPolicy::EVERY.iter().map(|policy| sim.image_at(boundary, *policy, rng.next_u64()));
         for image in images.chain([sim.killed_at(boundary)]).collect::<Vec<_>>() {
             let vfs = ReadOnly::new(image.clone());
             let reader = Options::new().vfs(Arc::new(vfs.clone())).open_read_only("/store");

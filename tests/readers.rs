@@ -9,8 +9,6 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
@@ -19,8 +17,8 @@ use std::time::{Duration, Instant};
 use bristlecone::vfs::DiskVfs;
 use bristlecone::vfs::sim::SimVfs;
 use bristlecone::{Account, B256, Batch, Namespace, Options, SchemeKind, Store, U256};
-use common::gate::GatedVfs;
-use common::{Config, Rng, is_long};
+use bristlecone_torture::gate::GatedVfs;
+use bristlecone_torture::{Config, Rng, is_long};
 
 const KEYS: u64 = 500;
 

@@ -9,11 +9,9 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use bristlecone::vfs::sim::{CrashPolicy, Fault, FaultRule, SimVfs};
 use bristlecone::{Batch, Error, Namespace, RootSchedule, SchemeKind, Since, Store};
-use common::{Check, Config, Depth, Model, Rng, Universe, batches, is_long, verify};
+use bristlecone_torture::{Check, Config, Depth, Model, Rng, Universe, batches, is_long, verify};
 
 const DIR: &str = "/store";
 

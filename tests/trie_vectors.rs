@@ -9,21 +9,19 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bristlecone::vfs::sim::SimVfs;
 use bristlecone::{B256, Batch, KeyRange, Namespace, Options, SchemeKind, Store};
-use common::Rng;
+use bristlecone_torture::Rng;
 use serde_json::Value;
 
 type Op = (Vec<u8>, Option<Vec<u8>>);
 
 /// The file, unless the data are not there.
 fn vectors(name: &str) -> Option<Value> {
-    let path = common::data("ef_tests/TrieTests").join(name);
+    let path = bristlecone_torture::data("ef_tests/TrieTests").join(name);
     match std::fs::read(&path) {
         Ok(bytes) => Some(serde_json::from_slice(&bytes).unwrap()),
         Err(error) => {

@@ -9,8 +9,6 @@
     reason = "a test may stop at what it did not expect"
 )]
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use alloy_trie::proof::ProofRetainer;
@@ -19,9 +17,9 @@ use bristlecone::vfs::sim::SimVfs;
 use bristlecone::{
     B256, Batch, Error, Key, Namespace, PartialError, SchemeKind, Snapshot, Stateless, Store, U256, Witness,
 };
-use common::model::sorted_slots;
-use common::naive::{storage_root, trie_key};
-use common::{Change, Config, Model, Rng, Space, Universe, batches, sequences};
+use bristlecone_torture::model::sorted_slots;
+use bristlecone_torture::naive::{storage_root, trie_key};
+use bristlecone_torture::{Change, Config, Model, Rng, Space, Universe, batches, sequences};
 
 /// A key of the model.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

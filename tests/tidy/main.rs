@@ -24,9 +24,14 @@ const DRAWN: &[(&str, &[&str], &[&str])] = &[
     ("trie", &[], &[]),
     ("snapshot", &[], &[]),
     ("delta", &["bristlecone-trie"], &[]),
-    (".", &["bristlecone-trie", "bristlecone-delta", "bristlecone-snapshot"], &["bristlecone-evm"]),
+    (
+        ".",
+        &["bristlecone-trie", "bristlecone-delta", "bristlecone-snapshot"],
+        &["bristlecone-evm", "bristlecone-torture"],
+    ),
     ("evm", &["bristlecone", "bristlecone-trie"], &[]),
     ("cli", &["bristlecone", "bristlecone-evm"], &[]),
+    ("torture", &["bristlecone", "bristlecone-trie"], &[]),
     ("fuzz", &["bristlecone", "bristlecone-trie", "bristlecone-delta", "bristlecone-evm"], &[]),
 ];
 

@@ -84,6 +84,11 @@ impl FaultRule {
         Self { forever: true, ..self }
     }
 
+    /// Whether it may fail a call yet.
+    pub(super) fn is_open(&self) -> bool {
+        !self.spent
+    }
+
     /// Whether it fails this call. Uses the rule up where it fails once.
     fn strikes(&mut self, call: &CallId<'_>) -> bool {
         let here = match &self.when {

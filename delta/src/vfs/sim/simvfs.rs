@@ -111,6 +111,11 @@ impl SimVfs {
         machine.lies.clear();
     }
 
+    /// Whether calls are ordered to fail that did not yet, or go on failing.
+    pub fn has_faults(&self) -> bool {
+        self.shared.lock().faults.0.iter().any(FaultRule::is_open)
+    }
+
     /// Plants a lie: the syncs (of files and of directories) that the selector picks claim success and do nothing, as if the
     /// call had been forgotten in the code. A crash suite that cannot tell the difference is worth nothing.
     pub fn ignore_syncs(&self, which: Selector) {

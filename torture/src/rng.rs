@@ -2,14 +2,14 @@
 
 /// SplitMix64.
 #[derive(Clone, Debug)]
-pub(crate) struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    pub(crate) fn new(seed: u64) -> Self {
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(crate) fn next(&mut self) -> u64 {
+    pub fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,28 +18,28 @@ impl Rng {
     }
 
     /// A number less than `bound`, which is not 0.
-    pub(crate) fn below(&mut self, bound: usize) -> usize {
-        (self.next() % bound as u64) as usize
+    pub fn below(&mut self, bound: usize) -> usize {
+        (self.next_u64() % bound as u64) as usize
     }
 
     /// A number of the range, its end included.
-    pub(crate) fn within(&mut self, from: usize, to: usize) -> usize {
+    pub fn within(&mut self, from: usize, to: usize) -> usize {
         from + self.below(to - from + 1)
     }
 
     /// True so many times of a hundred.
-    pub(crate) fn chance(&mut self, percent: usize) -> bool {
+    pub fn chance(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
-    pub(crate) fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
         &items[self.below(items.len())]
     }
 
-    pub(crate) fn bytes(&mut self, len: usize) -> Vec<u8> {
+    pub fn bytes(&mut self, len: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(len + 8);
         while out.len() < len {
-            out.extend_from_slice(&self.next().to_le_bytes());
+            out.extend_from_slice(&self.next_u64().to_le_bytes());
         }
         out.truncate(len);
         out
@@ -51,13 +51,13 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// Whether the long mode is asked for.
-pub(crate) fn is_long() -> bool {
+pub fn is_long() -> bool {
     number("BRISTLECONE_LONG").is_some_and(|long| long != 0)
 }
 
 /// Runs `sequence` with each seed. Always the same ones in the quick mode, so that a red build stays red; others each time
 /// in the long one. What fails names its seed.
-pub(crate) fn sequences(name: &str, quick: u64, mut sequence: impl FnMut(u64)) {
+pub fn sequences(name: &str, quick: u64, mut sequence: impl FnMut(u64)) {
     struct Named<'a>(&'a str, u64);
     impl Drop for Named<'_> {
         fn drop(&mut self) {

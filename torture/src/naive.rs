@@ -7,7 +7,7 @@ use bristlecone_trie::{NodeRef, Path, Scheme};
 
 /// A leaf of the naive trie.
 #[derive(Clone, Debug)]
-pub(crate) enum Leaf {
+pub enum Leaf {
     Raw(Vec<u8>),
     /// Big-endian, without leading zeros.
     Slot(Vec<u8>),
@@ -32,7 +32,7 @@ impl Leaf {
 }
 
 /// The root over `entries`, sorted by key.
-pub(crate) fn root<S: Scheme>(entries: &[(Vec<u8>, Leaf)]) -> B256 {
+pub fn root<S: Scheme>(entries: &[(Vec<u8>, Leaf)]) -> B256 {
     if entries.is_empty() {
         return S::empty_root();
     }
@@ -69,7 +69,7 @@ fn node<S: Scheme>(entries: &[(Vec<u8>, Leaf)], depth: usize, is_root: bool) -> 
 }
 
 /// A key as the trie of `namespace` has it.
-pub(crate) fn trie_key(namespace: &Namespace, key: &[u8]) -> Vec<u8> {
+pub fn trie_key(namespace: &Namespace, key: &[u8]) -> Vec<u8> {
     match (namespace.keys, namespace.scheme) {
         (KeyMode::Raw, _) => key.to_vec(),
         (KeyMode::Hashed, SchemeKind::Ethereum) => alloy_primitives::keccak256(key).to_vec(),
@@ -78,7 +78,7 @@ pub(crate) fn trie_key(namespace: &Namespace, key: &[u8]) -> Vec<u8> {
 }
 
 /// The root of a flat namespace, from its sorted trie keys.
-pub(crate) fn flat_root(namespace: &Namespace, entries: Vec<(Vec<u8>, Vec<u8>)>) -> B256 {
+pub fn flat_root(namespace: &Namespace, entries: Vec<(Vec<u8>, Vec<u8>)>) -> B256 {
     if namespace.scheme == SchemeKind::Ethereum && namespace.keys == KeyMode::Hashed {
         let mut builder = HashBuilder::default();
         for (key, value) in &entries {
@@ -99,7 +99,7 @@ fn by_scheme(scheme: SchemeKind, entries: &[(Vec<u8>, Leaf)]) -> B256 {
 }
 
 /// The root of one account's storage, from its sorted trie keys.
-pub(crate) fn storage_root(scheme: SchemeKind, slots: &[(B256, U256)]) -> B256 {
+pub fn storage_root(scheme: SchemeKind, slots: &[(B256, U256)]) -> B256 {
     if scheme == SchemeKind::Ethereum {
         return alloy_trie::root::storage_root(slots.iter().copied());
     }
@@ -109,7 +109,7 @@ pub(crate) fn storage_root(scheme: SchemeKind, slots: &[(B256, U256)]) -> B256 {
 }
 
 /// The root over accounts, from their sorted trie keys.
-pub(crate) fn accounts_root(scheme: SchemeKind, accounts: &[(B256, Account, B256)]) -> B256 {
+pub fn accounts_root(scheme: SchemeKind, accounts: &[(B256, Account, B256)]) -> B256 {
     if scheme == SchemeKind::Ethereum {
         return alloy_trie::root::state_root(accounts.iter().map(|(key, account, storage_root)| {
             let Account { nonce, balance, code_hash } = *account;
@@ -122,7 +122,7 @@ pub(crate) fn accounts_root(scheme: SchemeKind, accounts: &[(B256, Account, B256
 }
 
 /// The store's root over its namespaces, as its documentation has it.
-pub(crate) fn store_root(namespaces: &[Namespace], roots: &[B256]) -> B256 {
+pub fn store_root(namespaces: &[Namespace], roots: &[B256]) -> B256 {
     if let [root] = roots {
         return *root;
     }

@@ -16,23 +16,23 @@ struct State {
 
 /// Holds calls back while it is closed.
 #[derive(Debug, Default)]
-pub(crate) struct Gate {
+pub struct Gate {
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Gate {
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.state.lock().unwrap().closed = true;
     }
 
-    pub(crate) fn open(&self) {
+    pub fn open(&self) {
         self.state.lock().unwrap().closed = false;
         self.changed.notify_all();
     }
 
     /// Waits until so many calls are held back.
-    pub(crate) fn wait_until_held(&self, calls: usize) {
+    pub fn wait_until_held(&self, calls: usize) {
         let state = self.state.lock().unwrap();
         let limit = Duration::from_secs(60);
         let (state, timeout) =
@@ -51,13 +51,13 @@ impl Gate {
 
 /// Another file system, with every change of a file or a directory behind the gate.
 #[derive(Clone, Debug)]
-pub(crate) struct GatedVfs {
+pub struct GatedVfs {
     inner: Arc<dyn Vfs>,
     gate: Arc<Gate>,
 }
 
 impl GatedVfs {
-    pub(crate) fn new(inner: impl Vfs) -> (Self, Arc<Gate>) {
+    pub fn new(inner: impl Vfs) -> (Self, Arc<Gate>) {
         let gate = Arc::new(Gate::default());
         (Self { inner: Arc::new(inner), gate: gate.clone() }, gate)
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use bristlecone::{B256, Bytes, Difference, HistoryEnd, Key, Namespace, Shape, Snapshot, StoredKey, Value};
 
-use super::naive::trie_key;
-use super::{Check, Model, Rng, Space};
+use crate::naive::trie_key;
+use crate::{Check, Model, Rng, Space};
 
 type Contents = BTreeMap<StoredKey, Value>;
 
@@ -46,7 +46,7 @@ fn order(key: &StoredKey) -> Vec<u8> {
 }
 
 /// What differs between two versions of one namespace of the model.
-pub(crate) fn differences(model: &Model, at: usize, from: u64, to: u64) -> Vec<Difference> {
+pub fn differences(model: &Model, at: usize, from: u64, to: u64) -> Vec<Difference> {
     let namespace = &model.namespaces[at];
     let side = |version| contents(namespace, &model.at(version).spaces[at]);
     let (before, after) = (side(from), side(to));
@@ -61,7 +61,7 @@ pub(crate) fn differences(model: &Model, at: usize, from: u64, to: u64) -> Vec<D
 }
 
 /// The diff of two snapshots is that of the model, in every namespace.
-pub(crate) fn diff(model: &Model, before: &Snapshot, after: &Snapshot) -> Check {
+pub fn diff(model: &Model, before: &Snapshot, after: &Snapshot) -> Check {
     let (from, to) = (before.version(), after.version());
     for (at, namespace) in model.namespaces.iter().enumerate() {
         let told = |what: &dyn std::fmt::Display| {
@@ -101,7 +101,7 @@ fn revisions(
 }
 
 /// The histories of some keys of every namespace are those of the model.
-pub(crate) fn history(model: &Model, snapshot: &Snapshot, keys: usize, rng: &mut Rng) -> Check {
+pub fn history(model: &Model, snapshot: &Snapshot, keys: usize, rng: &mut Rng) -> Check {
     for (at, namespace) in model.namespaces.iter().enumerate() {
         let universe = &model.universe.spaces[at];
         for _ in 0..keys {

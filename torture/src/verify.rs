@@ -11,26 +11,26 @@ use bristlecone::{
 use bristlecone_trie::Scheme;
 use bristlecone_trie::proof::{ProofScheme, verify, verify_account, verify_many, verify_slot};
 
-use super::model::{Slots, Touched, sorted_slots};
-use super::naive::{storage_root, trie_key};
-use super::{Model, Rng, State};
+use crate::model::{Slots, Touched, sorted_slots};
+use crate::naive::{storage_root, trie_key};
+use crate::{Model, Rng, State};
 
 /// Nothing, or what is wrong.
-pub(crate) type Check<T = ()> = Result<T, String>;
+pub type Check<T = ()> = Result<T, String>;
 
 /// How much of a snapshot is looked at, beyond reading every key.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Depth {
-    pub(crate) root: bool,
-    pub(crate) scans: bool,
+pub struct Depth {
+    pub root: bool,
+    pub scans: bool,
     /// Keys to prove, in each namespace.
-    pub(crate) proofs: usize,
+    pub proofs: usize,
 }
 
 impl Depth {
-    pub(crate) const READS: Self = Self { root: false, scans: false, proofs: 0 };
-    pub(crate) const ROOTS: Self = Self { root: true, scans: false, proofs: 0 };
-    pub(crate) const ALL: Self = Self { root: true, scans: true, proofs: 6 };
+    pub const READS: Self = Self { root: false, scans: false, proofs: 0 };
+    pub const ROOTS: Self = Self { root: true, scans: false, proofs: 0 };
+    pub const ALL: Self = Self { root: true, scans: true, proofs: 6 };
 }
 
 fn same<T: PartialEq + Debug>(found: &T, wanted: &T, what: impl FnOnce() -> String) -> Check {
@@ -42,7 +42,7 @@ fn go<T, E: std::fmt::Display>(result: Result<T, E>, what: impl FnOnce() -> Stri
 }
 
 /// All versions of `store` are those of `model`, every key of every one of them.
-pub(crate) fn store(store: &Store, model: &Model, depth: Depth, rng: &mut Rng) -> Check {
+pub fn store(store: &Store, model: &Model, depth: Depth, rng: &mut Rng) -> Check {
     versions(store, model)?;
     for version in model.versions() {
         version_at(store, model, version, depth, rng)?;
@@ -51,7 +51,7 @@ pub(crate) fn store(store: &Store, model: &Model, depth: Depth, rng: &mut Rng) -
 }
 
 /// The list of versions is that of the model, with right roots where it has any.
-pub(crate) fn versions(store: &Store, model: &Model) -> Check {
+pub fn versions(store: &Store, model: &Model) -> Check {
     same(&store.latest_version(), &model.last_version(), || "the latest version".into())?;
     let infos = store.versions();
     let listed: Vec<u64> = infos.iter().map(|info| info.version).collect();
@@ -71,25 +71,19 @@ pub(crate) fn versions(store: &Store, model: &Model) -> Check {
     Ok(())
 }
 
-pub(crate) fn version_at(store: &Store, model: &Model, version: u64, depth: Depth, rng: &mut Rng) -> Check {
+pub fn version_at(store: &Store, model: &Model, version: u64, depth: Depth, rng: &mut Rng) -> Check {
     let snapshot = go(store.at(version), || format!("version {version}"))?;
     self::snapshot(&snapshot, model, version, depth, rng)
 }
 
 /// `snapshot` is version `version` of the model.
-pub(crate) fn snapshot(
-    snapshot: &Snapshot,
-    model: &Model,
-    version: u64,
-    depth: Depth,
-    rng: &mut Rng,
-) -> Check {
+pub fn snapshot(snapshot: &Snapshot, model: &Model, version: u64, depth: Depth, rng: &mut Rng) -> Check {
     same(&snapshot.version(), &version, || "the version of a snapshot".into())?;
     self::state(snapshot, model, model.at(version), depth, rng)
 }
 
 /// `snapshot` is `state`.
-pub(crate) fn state(snapshot: &Snapshot, model: &Model, state: &State, depth: Depth, rng: &mut Rng) -> Check {
+pub fn state(snapshot: &Snapshot, model: &Model, state: &State, depth: Depth, rng: &mut Rng) -> Check {
     let version = snapshot.version();
     let told = |what: String| format!("version {version}: {what}");
     for at in 0..model.namespaces.len() {
@@ -322,7 +316,7 @@ fn account_proof<S: ProofScheme + Scheme>(
 }
 
 /// Every question to `snapshot` ends with an error, of which `ended` says whether it is the right one.
-pub(crate) fn is_refused(
+pub fn is_refused(
     snapshot: &Snapshot,
     model: &Model,
     ended: impl Fn(&str, Option<bristlecone::Error>) -> Check,
@@ -355,7 +349,7 @@ pub(crate) fn is_refused(
 }
 
 /// `newer` is not built on `older`, and says so.
-pub(crate) fn is_no_ancestor(older: &Snapshot, newer: &Snapshot, model: &Model) -> Check {
+pub fn is_no_ancestor(older: &Snapshot, newer: &Snapshot, model: &Model) -> Check {
     for (at, namespace) in model.namespaces.iter().enumerate() {
         let view = go(newer.namespace(&namespace.name), || "a namespace".into())?;
         for key in &model.universe.spaces[at].keys {
@@ -370,19 +364,14 @@ pub(crate) fn is_no_ancestor(older: &Snapshot, newer: &Snapshot, model: &Model) 
 
 /// What `newer` says of changes since `older`: never *unchanged* of values that differ, and *unchanged* at least of what
 /// no batch in between spoke of.
-pub(crate) fn changes_between(model: &Model, older: &Snapshot, newer: &Snapshot) -> Check {
+pub fn changes_between(model: &Model, older: &Snapshot, newer: &Snapshot) -> Check {
     let (from, to) = (older.version(), newer.version());
     let states: Option<Vec<&State>> = (from <= to).then(|| (from..=to).map(|at| model.at(at)).collect());
     changes_along(model, older, newer, states.as_deref())
 }
 
 /// The same, of versions and proposals: `line` are the states from the older one to the newer one; none where the one does not descend from the other.
-pub(crate) fn changes_along(
-    model: &Model,
-    older: &Snapshot,
-    newer: &Snapshot,
-    line: Option<&[&State]>,
-) -> Check {
+pub fn changes_along(model: &Model, older: &Snapshot, newer: &Snapshot, line: Option<&[&State]>) -> Check {
     let (from, to) = (older.version(), newer.version());
     let told = |key: &Touched| format!("{key:02x?} from version {from} to {to}");
     let judge = |key: Touched, differs: bool, said: bristlecone::Result<Since>| -> Check {

@@ -5,25 +5,25 @@ use std::sync::Arc;
 use bristlecone::vfs::Vfs;
 use bristlecone::{Backpressure, Namespace, Options, RootSchedule};
 
-use super::Rng;
+use crate::Rng;
 
 /// As [`Options`], but to be printed and changed.
 #[derive(Clone, Debug)]
-pub(crate) struct Config {
-    pub(crate) namespaces: Vec<Namespace>,
-    pub(crate) first_version: u64,
-    pub(crate) roots: RootSchedule,
-    pub(crate) seal_keys: u64,
-    pub(crate) max_unsealed_keys: u64,
-    pub(crate) cache_bytes: u64,
-    pub(crate) threads: usize,
-    pub(crate) segment_bytes: u64,
-    pub(crate) log_bytes: u64,
+pub struct Config {
+    pub namespaces: Vec<Namespace>,
+    pub first_version: u64,
+    pub roots: RootSchedule,
+    pub seal_keys: u64,
+    pub max_unsealed_keys: u64,
+    pub cache_bytes: u64,
+    pub threads: usize,
+    pub segment_bytes: u64,
+    pub log_bytes: u64,
 }
 
 impl Config {
     /// Small files, small runs.
-    pub(crate) fn small(namespaces: Vec<Namespace>) -> Self {
+    pub fn small(namespaces: Vec<Namespace>) -> Self {
         Self {
             namespaces,
             first_version: 0,
@@ -37,7 +37,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn random(namespaces: Vec<Namespace>, rng: &mut Rng) -> Self {
+    pub fn random(namespaces: Vec<Namespace>, rng: &mut Rng) -> Self {
         let seal_keys = *rng.pick(&[1, 7, 50, 80_000]);
         Self {
             namespaces,
@@ -52,7 +52,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn options(&self, vfs: impl Vfs) -> Options {
+    pub fn options(&self, vfs: impl Vfs) -> Options {
         let mut options = Options::new()
             .vfs(Arc::new(vfs))
             .first_version(self.first_version)

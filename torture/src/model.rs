@@ -1,37 +1,38 @@
 //! A store as it should be: a map for each version.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use bristlecone::{Account, B256, Bytes, Namespace, Shape, U256};
 
-use super::naive::{accounts_root, flat_root, storage_root, store_root, trie_key};
-use super::{Change, Universe};
+use crate::naive::{accounts_root, flat_root, storage_root, store_root, trie_key};
+use crate::{Change, Universe};
 
-pub(crate) type Slots = BTreeMap<B256, U256>;
+pub type Slots = BTreeMap<B256, U256>;
 
 /// One namespace of one version. Keys are those of the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Space {
+pub enum Space {
     Flat(BTreeMap<Vec<u8>, Vec<u8>>),
     Accounts(BTreeMap<Vec<u8>, (Account, Slots)>),
 }
 
 impl Space {
-    pub(crate) fn empty(shape: Shape) -> Self {
+    pub fn empty(shape: Shape) -> Self {
         match shape {
             Shape::Flat => Self::Flat(BTreeMap::new()),
             Shape::Accounts => Self::Accounts(BTreeMap::new()),
         }
     }
 
-    pub(crate) fn flat(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
+    pub fn flat(&self) -> &BTreeMap<Vec<u8>, Vec<u8>> {
         match self {
             Self::Flat(map) => map,
             Self::Accounts(_) => panic!("not flat"),
         }
     }
 
-    pub(crate) fn accounts(&self) -> &BTreeMap<Vec<u8>, (Account, Slots)> {
+    pub fn accounts(&self) -> &BTreeMap<Vec<u8>, (Account, Slots)> {
         match self {
             Self::Accounts(map) => map,
             Self::Flat(_) => panic!("no accounts"),
@@ -39,7 +40,7 @@ impl Space {
     }
 
     /// Flat entries by trie key.
-    pub(crate) fn sorted(&self, namespace: &Namespace) -> Vec<(Vec<u8>, Vec<u8>)> {
+    pub fn sorted(&self, namespace: &Namespace) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut out: Vec<_> =
             self.flat().iter().map(|(key, value)| (trie_key(namespace, key), value.clone())).collect();
         out.sort();
@@ -65,7 +66,7 @@ impl Space {
 }
 
 /// Slots by trie key.
-pub(crate) fn sorted_slots(namespace: &Namespace, slots: &Slots) -> Vec<(B256, U256)> {
+pub fn sorted_slots(namespace: &Namespace, slots: &Slots) -> Vec<(B256, U256)> {
     let mut out: Vec<_> = slots
         .iter()
         .map(|(slot, value)| (B256::from_slice(&trie_key(namespace, slot.as_slice())), *value))
@@ -76,7 +77,7 @@ pub(crate) fn sorted_slots(namespace: &Namespace, slots: &Slots) -> Vec<(B256, U
 
 /// A key that a version was told something about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Touched {
+pub enum Touched {
     Flat(usize, Vec<u8>),
     Account(usize, Vec<u8>),
     Slot(usize, Vec<u8>, B256),
@@ -84,12 +85,12 @@ pub(crate) enum Touched {
 
 /// One version.
 #[derive(Clone, Debug)]
-pub(crate) struct State {
-    pub(crate) spaces: Vec<Space>,
-    pub(crate) code: BTreeMap<B256, Bytes>,
-    pub(crate) touched: HashSet<Touched>,
-    pub(crate) roots: Vec<B256>,
-    pub(crate) root: B256,
+pub struct State {
+    pub spaces: Vec<Space>,
+    pub code: BTreeMap<B256, Bytes>,
+    pub touched: HashSet<Touched>,
+    pub roots: Vec<B256>,
+    pub root: B256,
 }
 
 /// What a batch says of one account.
@@ -101,7 +102,7 @@ struct Said {
 }
 
 impl State {
-    pub(crate) fn empty(namespaces: &[Namespace]) -> Self {
+    pub fn empty(namespaces: &[Namespace]) -> Self {
         let spaces = namespaces.iter().map(|namespace| Space::empty(namespace.shape)).collect();
         let mut this = Self {
             spaces,
@@ -121,7 +122,7 @@ impl State {
     }
 
     /// The state after `changes`; `None` where they set a slot of an account that is absent then.
-    pub(crate) fn after(&self, namespaces: &[Namespace], changes: &[Change]) -> Option<Self> {
+    pub fn after(&self, namespaces: &[Namespace], changes: &[Change]) -> Option<Self> {
         let mut next = Self { touched: HashSet::new(), ..self.clone() };
         let mut said: BTreeMap<(usize, Vec<u8>), Said> = BTreeMap::new();
         for change in changes {
@@ -194,58 +195,58 @@ impl State {
 
 /// All versions of a store.
 #[derive(Clone, Debug)]
-pub(crate) struct Model {
-    pub(crate) namespaces: Vec<Namespace>,
-    pub(crate) first: u64,
-    pub(crate) universe: Universe,
-    states: Vec<State>,
+pub struct Model {
+    pub namespaces: Vec<Namespace>,
+    pub first: u64,
+    pub universe: Universe,
+    states: Vec<Arc<State>>,
     empty: State,
 }
 
 impl Model {
-    pub(crate) fn new(namespaces: Vec<Namespace>, first: u64, universe: Universe) -> Self {
+    pub fn new(namespaces: Vec<Namespace>, first: u64, universe: Universe) -> Self {
         let empty = State::empty(&namespaces);
         Self { namespaces, first, universe, states: Vec::new(), empty }
     }
 
     /// The versions there are.
-    pub(crate) fn versions(&self) -> std::ops::Range<u64> {
+    pub fn versions(&self) -> std::ops::Range<u64> {
         self.first..self.first + self.states.len() as u64
     }
 
-    pub(crate) fn last_version(&self) -> Option<u64> {
+    pub fn last_version(&self) -> Option<u64> {
         (self.states.len() as u64).checked_sub(1).map(|at| self.first + at)
     }
 
-    pub(crate) fn at(&self, version: u64) -> &State {
+    pub fn at(&self, version: u64) -> &State {
         &self.states[(version - self.first) as usize]
     }
 
     /// The state that the next batch changes.
-    pub(crate) fn latest(&self) -> &State {
-        self.states.last().unwrap_or(&self.empty)
+    pub fn latest(&self) -> &State {
+        self.states.last().map_or(&self.empty, |state| state)
     }
 
     /// Makes the next version; its number. `None` where the batch does not fit.
-    pub(crate) fn commit(&mut self, changes: &[Change]) -> Option<u64> {
+    pub fn commit(&mut self, changes: &[Change]) -> Option<u64> {
         let next = self.latest().after(&self.namespaces, changes)?;
-        self.states.push(next);
+        self.states.push(Arc::new(next));
         self.last_version()
     }
 
     /// Makes `state` the next version; its number.
-    pub(crate) fn push(&mut self, state: State) -> u64 {
-        self.states.push(state);
+    pub fn push(&mut self, state: State) -> u64 {
+        self.states.push(Arc::new(state));
         self.first + self.states.len() as u64 - 1
     }
 
     /// Forgets the versions after `last`.
-    pub(crate) fn cut(&mut self, last: Option<u64>) {
+    pub fn cut(&mut self, last: Option<u64>) {
         self.states.truncate(last.map_or(0, |last| (last + 1 - self.first) as usize));
     }
 
     /// Codes that any version ever had.
-    pub(crate) fn codes(&self) -> BTreeSet<B256> {
+    pub fn codes(&self) -> BTreeSet<B256> {
         self.states.iter().flat_map(|state| state.code.keys().copied()).collect()
     }
 }

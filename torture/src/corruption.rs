@@ -1,0 +1,379 @@
+//! Damage to any file of a store gives a typed error or the same answers: never a panic, never a wrong byte.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use bristlecone::vfs::sim::SimVfs;
+use bristlecone::{Namespace, SchemeKind, Store};
+
+use crate::phase::DIR;
+use crate::totals::{Totals, share};
+use crate::{Check, Config, Depth, Model, Rng, Universe, batches, verify};
+
+/// How much is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub seeds: u64,
+    pub first_seed: u64,
+    /// Every so many bytes one bit is turned over.
+    pub stride: u64,
+    /// All eight bits of a byte, instead of one.
+    pub all_bits: bool,
+    pub threads: usize,
+    pub deadline: Option<Instant>,
+}
+
+/// A store with files as they were at its end, and as they were half-way.
+struct Victim {
+    seed: u64,
+    sim: SimVfs,
+    stale: SimVfs,
+    config: Config,
+    model: Model,
+    closed: bool,
+}
+
+/// A store of several segments and log files with two openings in it; some commits at the end are not sealed where it
+/// is not `closed`.
+fn victim(seed: u64, closed: bool) -> Check<Victim> {
+    let failed = |error: bristlecone::Error| error.to_string();
+    let mut rng = Rng::new(seed);
+    let scheme = if seed.is_multiple_of(2) { SchemeKind::Ethereum } else { SchemeKind::Blake3 };
+    let namespaces = vec![Namespace::accounts(scheme), Namespace::flat(scheme).raw().named("f")];
+    let mut config =
+        Config { seal_keys: 25, segment_bytes: 8 << 10, log_bytes: 4 << 10, ..Config::small(namespaces) };
+    let universe = Universe::random(&config.namespaces, 40, &mut rng);
+    let mut model = Model::new(config.namespaces.clone(), 0, universe);
+    let sim = SimVfs::new(seed);
+    let mut stale = sim.clone();
+    for _ in 0..2 {
+        let store = config.options(sim.clone()).open(DIR).map_err(failed)?;
+        for step in 0..8 {
+            let changes = batches::random(&model, 12, false, &mut rng);
+            model.commit(&changes);
+            store.commit(batches::batch_of(&model.namespaces, &changes)).map_err(failed)?;
+            if step == 5 {
+                store.flush().map_err(failed)?;
+                stale = sim.killed_at(usize::MAX);
+            }
+        }
+        store.close().map_err(failed)?;
+    }
+    if !closed {
+        config.seal_keys = 1000;
+        let store = config.options(sim.clone()).open(DIR).map_err(failed)?;
+        for _ in 0..4 {
+            let changes = batches::random(&model, 6, false, &mut rng);
+            model.commit(&changes);
+            let commit = store.commit(batches::batch_of(&model.namespaces, &changes)).map_err(failed)?;
+            commit.durable().wait().map_err(failed)?;
+        }
+        let sim = sim.killed_at(usize::MAX);
+        return Ok(Victim { seed, sim, stale, config, model, closed });
+    }
+    Ok(Victim { seed, sim, stale, config, model, closed })
+}
+
+/// What is done to the files.
+#[derive(Clone, Debug)]
+enum Damage {
+    Flip {
+        file: PathBuf,
+        byte: u64,
+        bit: u8,
+    },
+    Cut {
+        file: PathBuf,
+        len: u64,
+    },
+    /// More than there was.
+    Longer {
+        file: PathBuf,
+        by: u64,
+    },
+    /// A stretch of the file is zeros, as where a sector was lost.
+    Zeroed {
+        file: PathBuf,
+        from: u64,
+        len: u64,
+    },
+    /// Two stretches of the file are exchanged, as where writes went astray.
+    Swapped {
+        file: PathBuf,
+        first: u64,
+        second: u64,
+        len: u64,
+    },
+    /// A stretch of the file is as it was before, as where a write was lost.
+    Stale {
+        file: PathBuf,
+        from: u64,
+        len: u64,
+    },
+    Removed {
+        file: PathBuf,
+    },
+    Exchanged {
+        first: PathBuf,
+        second: PathBuf,
+    },
+}
+
+/// What of the file, from an offset on.
+fn part(bytes: &[u8], from: u64, len: u64) -> std::ops::Range<usize> {
+    let start = (from as usize).min(bytes.len());
+    start..(start + len as usize).min(bytes.len())
+}
+
+impl Damage {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Flip { .. } => "bits turned over",
+            Self::Cut { .. } => "files cut",
+            Self::Longer { .. } => "files made longer",
+            Self::Zeroed { .. } => "stretches zeroed",
+            Self::Swapped { .. } => "stretches exchanged",
+            Self::Stale { .. } => "stretches and files out of date",
+            Self::Removed { .. } => "files removed",
+            Self::Exchanged { .. } => "files exchanged",
+        }
+    }
+
+    /// Does it to `image`; whether that changed anything.
+    fn strike(&self, image: &SimVfs, stale: &SimVfs) -> std::io::Result<bool> {
+        let rewrite = |file: &Path, change: &dyn Fn(&mut Vec<u8>)| -> std::io::Result<bool> {
+            let before = image.read_file(file)?;
+            let mut bytes = before.to_vec();
+            change(&mut bytes);
+            image.write_file(file, &bytes)?;
+            Ok(bytes != before)
+        };
+        match self {
+            Self::Flip { file, byte, bit } => image.flip_bit(file, *byte, *bit).map(|()| true),
+            Self::Cut { file, len } => image.truncate(file, *len).map(|()| true),
+            Self::Longer { file, by } => {
+                let len = image.read_file(file)?.len() as u64;
+                image.truncate(file, len + by).map(|()| true)
+            }
+            Self::Zeroed { file, from, len } => rewrite(file, &|bytes| {
+                let part = part(bytes, *from, *len);
+                bytes[part].fill(0);
+            }),
+            Self::Swapped { file, first, second, len } => rewrite(file, &|bytes| {
+                let (a, b) = (part(bytes, *first, *len), part(bytes, *second, *len));
+                let kept = bytes[a.clone()].to_vec();
+                let len = kept.len().min(b.len());
+                bytes.copy_within(b.start..b.start + len, a.start);
+                bytes[b.start..b.start + len].copy_from_slice(&kept[..len]);
+            }),
+            Self::Stale { file, from, len } => {
+                let Ok(old) = stale.read_file(file) else { return Ok(false) };
+                rewrite(file, &|bytes| {
+                    let part = part(bytes, *from, *len);
+                    let end = part.end.min(old.len()).max(part.start);
+                    if part.start < end {
+                        bytes[part.start..end].copy_from_slice(&old[part.start..end]);
+                    }
+                    if *from == 0 && *len >= bytes.len() as u64 {
+                        bytes.truncate(old.len());
+                    }
+                })
+            }
+            Self::Removed { file } => {
+                use bristlecone::vfs::Vfs;
+                image.remove(file)?;
+                image.sync_dir(file.parent().unwrap_or(file)).map(|()| true)
+            }
+            Self::Exchanged { first, second } => {
+                let (a, b) = (image.read_file(first)?, image.read_file(second)?);
+                image.write_file(first, &b)?;
+                image.write_file(second, &a)?;
+                Ok(a != b)
+            }
+        }
+    }
+
+    fn file(&self) -> &Path {
+        match self {
+            Self::Flip { file, .. }
+            | Self::Cut { file, .. }
+            | Self::Longer { file, .. }
+            | Self::Zeroed { file, .. }
+            | Self::Swapped { file, .. }
+            | Self::Stale { file, .. }
+            | Self::Removed { file } => file,
+            Self::Exchanged { first, .. } => first,
+        }
+    }
+}
+
+fn damages(victim: &Victim, plan: &Plan) -> Vec<Damage> {
+    let mut rng = Rng::new(victim.seed ^ 0xda);
+    let mut out = Vec::new();
+    let files = victim.sim.files();
+    for file in &files {
+        let len = victim.sim.read_file(file).map_or(0, |bytes| bytes.len() as u64);
+        let file = || file.clone();
+        out.push(Damage::Removed { file: file() });
+        out.push(Damage::Longer { file: file(), by: 1 });
+        out.push(Damage::Longer { file: file(), by: 5000 });
+        if len == 0 {
+            continue;
+        }
+        // The catalog is long and mostly empty, and nothing depends on it.
+        let stride = if is_catalog(&file()) { plan.stride.max(len / 100) } else { plan.stride };
+        let first = rng.next_u64() % stride;
+        for byte in (first..len).step_by(stride as usize) {
+            match plan.all_bits {
+                true => out.extend((0..8).map(|bit| Damage::Flip { file: file(), byte, bit })),
+                false => out.push(Damage::Flip { file: file(), byte, bit: rng.below(8) as u8 }),
+            }
+            out.push(Damage::Cut { file: file(), len: byte });
+        }
+        for sector in [64, 512, 4096] {
+            let step = (sector * plan.stride.min(8)).max(len / 64);
+            for from in (0..len).step_by(step as usize) {
+                out.push(Damage::Zeroed { file: file(), from, len: sector });
+                out.push(Damage::Stale { file: file(), from, len: sector });
+                let second = rng.next_u64() % len / sector * sector;
+                out.push(Damage::Swapped { file: file(), first: from, second, len: sector });
+            }
+        }
+        out.push(Damage::Stale { file: file(), from: 0, len });
+    }
+    for pair in files.windows(2).filter(|pair| pair[0].parent() == pair[1].parent()) {
+        out.push(Damage::Exchanged { first: pair[0].clone(), second: pair[1].clone() });
+    }
+    out
+}
+
+fn is_catalog(file: &Path) -> bool {
+    file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("catalog"))
+}
+
+/// What came of a damaged store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Met {
+    Refused,
+    ErrorLater,
+    SameAnswers,
+    /// The end of the log is missing: damage there cannot be told from a write that power cut short.
+    Shorter,
+}
+
+impl Met {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused to open",
+            Self::ErrorLater => "a typed error later",
+            Self::SameAnswers => "the same answers",
+            Self::Shorter => "an unsealed end missing",
+        }
+    }
+}
+
+/// Every answer of the store is right or an error. Reading goes through the library's own errors, so what `verify` reports
+/// must be one of those and not a difference.
+fn look(store: &Store, model: &Model, rng: &mut Rng) -> Check<bool> {
+    let mut errors = false;
+    let mut note = |checked: Check| -> Check {
+        match checked {
+            Ok(()) => Ok(()),
+            Err(what) if is_typed(&what) => {
+                errors = true;
+                Ok(())
+            }
+            Err(what) => Err(what),
+        }
+    };
+    for version in model.versions() {
+        note(verify::version_at(store, model, version, Depth::READS, rng))?;
+    }
+    for version in model.versions().rev().take(3) {
+        note(verify::version_at(store, model, version, Depth { root: true, scans: true, proofs: 1 }, rng))?;
+    }
+    note(store.check(|_| ()).map(|_| ()).map_err(|error| error.to_string()))?;
+    let mut longer = model.clone();
+    let changes = batches::random(&longer, 10, false, rng);
+    longer.commit(&changes);
+    match store.commit(batches::batch_of(&model.namespaces, &changes)) {
+        Ok(commit) => {
+            let version = commit.version();
+            note(verify::version_at(store, &longer, version, Depth::READS, rng))?;
+            match commit.root().wait() {
+                Ok(root) if root != longer.at(version).root => return Err(format!("a wrong root {root}")),
+                Ok(_) => {}
+                Err(_) => errors = true,
+            }
+        }
+        Err(_) => errors = true,
+    }
+    Ok(errors)
+}
+
+/// Whether a report of `verify` is an error of the store and not a wrong answer: those say what is there and what should be.
+fn is_typed(what: &str) -> bool {
+    ["is damaged", "the store is damaged", "takes no more writes", "malformed at byte", "no record"]
+        .iter()
+        .any(|part| what.contains(part))
+}
+
+fn judge(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<Met> {
+    let Ok(store) = victim.config.options(image.clone()).open(DIR) else { return Ok(Met::Refused) };
+    let (found, model) = (store.latest_version(), &victim.model);
+    if found != model.last_version() {
+        if victim.closed || found > model.last_version() {
+            return Err(format!("opened with {found:?}, not {:?}", model.last_version()));
+        }
+        let mut shorter = model.clone();
+        shorter.cut(found);
+        look(&store, &shorter, rng)?;
+        return Ok(Met::Shorter);
+    }
+    let errors = look(&store, model, rng)?;
+    drop(store);
+    Ok(if errors { Met::ErrorLater } else { Met::SameAnswers })
+}
+
+struct Job<'a>(&'a Victim, Damage);
+
+impl std::fmt::Debug for Job<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = if self.0.closed { "closed" } else { "killed" };
+        write!(f, "corruption --seed {} ({state}, {:?})", self.0.seed, self.1)
+    }
+}
+
+/// The campaign.
+pub fn campaign(plan: &Plan) -> Totals {
+    let mut victims = Vec::new();
+    for seed in plan.first_seed..plan.first_seed + plan.seeds {
+        for closed in [true, false] {
+            match victim(seed, closed) {
+                Ok(victim) => victims.push(victim),
+                Err(what) => {
+                    let failures = vec![format!("corruption --seed {seed}: making a store: {what}")];
+                    return Totals { failures, ..Totals::default() };
+                }
+            }
+        }
+    }
+    let jobs: Vec<Job<'_>> = victims
+        .iter()
+        .flat_map(|victim| damages(victim, plan).into_iter().map(move |damage| Job(victim, damage)))
+        .collect();
+    share(&jobs, plan.threads, plan.deadline, |Job(victim, damage), totals| {
+        let image = victim.sim.killed_at(usize::MAX);
+        if !damage.strike(&image, &victim.stale).map_err(|error| format!("doing damage: {error}"))? {
+            return Ok(());
+        }
+        let met = judge(victim, &image, &mut Rng::new(victim.seed))?;
+        if is_catalog(damage.file()) && met != Met::SameAnswers {
+            return Err(format!("the catalog was needed: {}", met.name()));
+        }
+        totals.add("damaged images", 1);
+        totals.add(damage.kind(), 1);
+        totals.add(met.name(), 1);
+        Ok(())
+    })
+}

@@ -1,0 +1,346 @@
+//! The `bristlecone-torture` command: the campaigns of the reliability suite, one by one or all of them, with their totals.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use std::path::PathBuf;
+
+use bristlecone_torture::totals::Totals;
+use bristlecone_torture::workload::{ALL, Workload};
+use bristlecone_torture::{corruption, crash, faults, kill, soak};
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A process that asks for more address space than this was made to by damaged bytes, and is ended.
+const ADDRESS_SPACE: u64 = 16 << 30;
+
+/// Power cuts, failing calls, kills, damage and soaking for Bristlecone.
+///
+/// Exit codes: 0 nothing was found, 1 something was, 2 wrong usage. Every failure is printed with the command that replays it.
+#[derive(Debug, Parser)]
+#[command(name = "bristlecone-torture", version)]
+struct Cli {
+    /// Print one JSON object a line instead of tables.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Threads that work side by side.
+    #[arg(long, global = true, default_value_t = cores())]
+    threads: usize,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Every campaign, in a few minutes.
+    Quick,
+    /// Every campaign, for as long as is asked for, from seeds that no run before had.
+    Long {
+        /// In minutes, for all of it.
+        #[arg(long, default_value_t = 120)]
+        minutes: u64,
+    },
+    /// Power cuts at every boundary of the workloads, and in the recovery from them.
+    Crash(Chosen),
+    /// A failing call at every index of the workloads, and disks that fill up.
+    Errors {
+        #[command(flatten)]
+        chosen: Chosen,
+        /// One fault instead of all, as a failure names it; with --workload.
+        #[arg(long, requires = "workload")]
+        harm: Option<faults::Harm>,
+        /// So many times.
+        #[arg(long, default_value_t = 1)]
+        repeat: u64,
+    },
+    /// Damage to every kind of file.
+    Corruption {
+        /// Stores to damage.
+        #[arg(long, default_value_t = 1)]
+        seeds: u64,
+        /// The first of them.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// Every so many bytes.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+        stride: u64,
+    },
+    /// `kill -9` of a process that commits.
+    Kill {
+        /// How often.
+        #[arg(long, default_value_t = 100)]
+        kills: u64,
+        /// The first store's seed.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+    },
+    /// Commits, readers and pruning on a real disk, with slopes of memory, descriptors and disk.
+    Soak {
+        /// For how long.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// A snapshot is held all the time.
+        #[arg(long)]
+        stalled: bool,
+    },
+    /// The workloads, by name.
+    Workloads,
+    /// What `kill` kills.
+    #[command(hide = true)]
+    Writer { dir: PathBuf, seed: u64 },
+    /// What `kill` asks.
+    #[command(hide = true)]
+    Verifier {
+        dir: PathBuf,
+        seed: u64,
+        #[arg(long)]
+        acknowledged: Option<u64>,
+        #[arg(long, default_value_t = 0)]
+        kept_from: u64,
+    },
+}
+
+/// Which runs of which workloads.
+#[derive(Debug, clap::Args)]
+struct Chosen {
+    /// One workload instead of all.
+    #[arg(long, value_parser = workload)]
+    workload: Option<&'static Workload>,
+    /// Runs of each.
+    #[arg(long, default_value_t = 1)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Every so many images or calls.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    stride: u64,
+}
+
+fn workload(name: &str) -> Result<&'static Workload, String> {
+    let names = || ALL.iter().map(|one| one.name).collect::<Vec<_>>().join(", ");
+    Workload::named(name).ok_or_else(|| format!("there are: {}", names()))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let mut session = Session { json: cli.json, threads: cli.threads, failures: 0, all: Vec::new() };
+    match cli.command {
+        Command::Writer { dir, seed } => return ended(kill::writer(&dir, seed)),
+        Command::Verifier { dir, seed, acknowledged, kept_from } => {
+            return ended(kill::verifier(&dir, seed, acknowledged, kept_from));
+        }
+        Command::Workloads => {
+            ALL.iter().for_each(|one| println!("{}: {:?}, {} steps", one.name, one.acts, one.steps));
+            return ExitCode::SUCCESS;
+        }
+        Command::Quick => session.quick(),
+        Command::Long { minutes } => session.long(Duration::from_secs(60 * minutes)),
+        Command::Crash(chosen) => session.crash(&chosen, None),
+        Command::Errors { chosen, harm, repeat } => {
+            session.errors(&chosen, harm.map(|harm| (harm, repeat)), None);
+        }
+        Command::Corruption { seeds, seed, stride } => session.corruption(seeds, seed, stride, false, None),
+        Command::Kill { kills, seed } => session.kill(kills, seed, None),
+        Command::Soak { seconds, stalled } => session.soak(seconds, stalled),
+    }
+    session.end()
+}
+
+fn ended(outcome: Result<(), String>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(what) => {
+            eprintln!("{what}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The campaigns that were run, and how to tell of them.
+struct Session {
+    json: bool,
+    threads: usize,
+    failures: usize,
+    all: Vec<(&'static str, Totals)>,
+}
+
+impl Session {
+    fn crash(&mut self, chosen: &Chosen, deadline: Option<Instant>) {
+        self.begin("crash");
+        let plan = crash::Plan {
+            seeds: chosen.seeds,
+            first_seed: chosen.seed,
+            images: 1,
+            stride: chosen.stride as usize,
+            again: 50,
+            threads: self.threads,
+            deadline,
+        };
+        let mut totals = crash::campaign(&plan, chosen.workload);
+        let distinct = totals.images.len() as u64;
+        totals.add("images that differ", distinct);
+        self.tell("crash", totals);
+    }
+
+    fn errors(&mut self, chosen: &Chosen, only: Option<(faults::Harm, u64)>, deadline: Option<Instant>) {
+        self.begin("errors");
+        let plan = faults::Plan {
+            seeds: chosen.seeds,
+            first_seed: chosen.seed,
+            stride: chosen.stride as usize,
+            compound: chosen.stride == 1,
+            only,
+            threads: self.threads,
+            deadline,
+        };
+        let totals = faults::campaign(&plan, chosen.workload);
+        self.tell("errors", totals);
+    }
+
+    fn corruption(&mut self, seeds: u64, seed: u64, stride: u64, all_bits: bool, deadline: Option<Instant>) {
+        self.begin("corruption");
+        let before = limit_memory();
+        let plan =
+            corruption::Plan { seeds, first_seed: seed, stride, all_bits, threads: self.threads, deadline };
+        let totals = corruption::campaign(&plan);
+        unlimit_memory(before);
+        self.tell("corruption", totals);
+    }
+
+    fn kill(&mut self, kills: u64, seed: u64, deadline: Option<Instant>) {
+        self.begin("kill");
+        let program = match std::env::current_exe() {
+            Ok(program) => program,
+            Err(error) => {
+                eprintln!("this program's own path: {error}");
+                self.failures += 1;
+                return;
+            }
+        };
+        let threads = self.threads;
+        let plan = kill::Plan { program, kills, of_one: 25, first_seed: seed, threads, deadline };
+        let totals = kill::campaign(&plan);
+        self.tell("kill", totals);
+    }
+
+    fn soak(&mut self, seconds: u64, stalled: bool) {
+        let name = if stalled { "soak, a reader stalled" } else { "soak" };
+        self.begin(name);
+        let plan = soak::Plan { time: Duration::from_secs(seconds), keys: 20_000, seed: 1, stalled };
+        let totals = soak::campaign(&plan);
+        self.tell(name, totals);
+    }
+
+    fn quick(&mut self) {
+        self.crash(&Chosen { workload: None, seeds: 1, seed: 0, stride: 1 }, None);
+        self.errors(&Chosen { workload: None, seeds: 1, seed: 0, stride: 6 }, None, None);
+        self.corruption(1, 0, 7, false, None);
+        self.kill(100, 0, None);
+        self.soak(45, false);
+        self.soak(30, true);
+    }
+
+    /// The time is shared out; each campaign ends with the job that it is at.
+    fn long(&mut self, time: Duration) {
+        let seed = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| since.as_secs() / 60 % 1_000_000_000);
+        let until = |percent: u32| Some(Instant::now() + time * percent / 100);
+        let many = |seed| Chosen { workload: None, seeds: 10_000, seed, stride: 1 };
+        self.crash(&many(seed), until(35));
+        self.errors(&Chosen { seeds: 40, ..many(seed) }, None, until(20));
+        self.corruption(20, seed, 1, true, until(15));
+        self.kill(5_000, seed, until(18));
+        self.soak((time * 7 / 100).as_secs().max(60), false);
+        self.soak((time * 5 / 100).as_secs().max(60), true);
+    }
+
+    fn begin(&self, name: &str) {
+        if !self.json {
+            eprintln!("-- {name}");
+        }
+    }
+
+    fn tell(&mut self, name: &'static str, totals: Totals) {
+        self.failures += totals.failures.len();
+        if self.json {
+            let out = serde_json::json!({
+                "campaign": name,
+                "seconds": totals.time.as_secs_f64(),
+                "counts": totals.counts,
+                "failures": totals.failures,
+            });
+            println!("{out}");
+        } else {
+            println!("{name}: {:.0} s, {} failures", totals.time.as_secs_f64(), totals.failures.len());
+            for (what, count) in &totals.counts {
+                println!("  {count:>12}  {what}");
+            }
+        }
+        self.all.push((name, totals));
+    }
+
+    fn end(&self) -> ExitCode {
+        if !self.json && self.all.len() > 1 {
+            println!("{}", self.table());
+        }
+        if self.failures == 0 {
+            return ExitCode::SUCCESS;
+        }
+        eprintln!("{} failures; each was printed with what replays it:", self.failures);
+        for (_, totals) in &self.all {
+            totals.failures.iter().for_each(|failure| eprintln!("bristlecone-torture {failure}"));
+        }
+        ExitCode::FAILURE
+    }
+
+    fn table(&self) -> comfy_table::Table {
+        let mut table = comfy_table::Table::new();
+        table.load_style(comfy_table::presets::ASCII_MARKDOWN);
+        table.set_header(["what", "count"]);
+        let count = |campaign: &str, name: &str| -> u64 {
+            self.all.iter().filter(|(of, _)| *of == campaign).map(|(_, totals)| totals.count(name)).sum()
+        };
+        for (what, campaign, name) in [
+            ("crash images", "crash", "images"),
+            ("crash images that differ", "crash", "images that differ"),
+            ("recoveries cut in their turn", "crash", "recoveries cut in their turn"),
+            ("injected faults", "errors", "faults"),
+            ("full disks", "errors", "full disks"),
+            ("damaged images", "corruption", "damaged images"),
+            ("kills", "kill", "kills"),
+            ("commits, soaking", "soak", "commits"),
+            ("reads judged, soaking", "soak", "reads judged"),
+        ] {
+            table.add_row([what.to_owned(), count(campaign, name).to_string()]);
+        }
+        let failures: usize = self.all.iter().map(|(_, totals)| totals.failures.len()).sum();
+        table.add_row(["failures".to_owned(), failures.to_string()]);
+        table
+    }
+}
+
+/// So that a length made up by damage ends the process instead of the machine's memory. The limit before.
+fn limit_memory() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::As);
+    let limit = Rlimit { current: Some(maximum.unwrap_or(ADDRESS_SPACE).min(ADDRESS_SPACE)), maximum };
+    if let Err(error) = setrlimit(Resource::As, limit) {
+        eprintln!("no limit of memory could be set ({error}): allocations are not bounded here");
+    }
+    current
+}
+
+fn unlimit_memory(before: Option<u64>) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::As).maximum;
+    let _ = setrlimit(Resource::As, Rlimit { current: before, maximum });
+}
