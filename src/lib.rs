@@ -68,7 +68,7 @@ pub use bristlecone_trie::scheme::blake3::Blake3;
 pub use bristlecone_trie::scheme::ethereum::Ethereum;
 pub use bristlecone_trie::{Account, B256, PartialError, Shape, U256};
 pub use bytes::Bytes;
-pub use check::{CheckReport, Progress};
+pub use check::{CheckReport, DamagedRun, Progress, RepairReport};
 pub use commit::Commit;
 pub use diff::{Diff, Difference};
 pub use error::{Error, Result};

@@ -13,8 +13,8 @@ use crate::runs::{Run, Runs};
 use crate::snapshot::Key;
 use crate::store::{Inner, Store, configured};
 use crate::{
-    CheckReport, Diff, Error, History, Namespace, Options, Pin, Progress, Result, Snapshot, Stats,
-    VersionInfo,
+    CheckReport, DamagedRun, Diff, Error, History, Namespace, Options, Pin, Progress, Result, Snapshot,
+    Stats, VersionInfo,
 };
 
 /// A store that is read and nothing else: no lock is taken, no byte is written, and another process may write to it meanwhile. It has the
@@ -174,6 +174,11 @@ impl Reader {
     /// As there.
     pub fn check(&self, progress: impl FnMut(Progress)) -> Result<CheckReport> {
         self.store.check(progress)
+    }
+
+    /// See [`Store::damage`].
+    pub fn damage(&self, progress: impl FnMut(Progress)) -> Vec<DamagedRun> {
+        self.store.damage(progress)
     }
 
     /// See [`Store::diff`].

@@ -335,6 +335,48 @@ fn judge(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<Met> {
     Ok(if errors { Met::ErrorLater } else { Met::SameAnswers })
 }
 
+/// Repairs a damaged image. What there is afterwards is right from the last version that could be read in full, and goes on; whether anything was given up.
+fn repair(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<&'static str> {
+    let Ok(store) = victim.config.options(image.clone()).open(DIR) else { return Ok("not opened twice") };
+    let mut model = victim.model.clone();
+    model.cut(store.latest_version());
+    let report = match store.repair(|_| ()) {
+        Ok(report) => report,
+        Err(error) if is_typed(&error.to_string()) => return Ok("beyond repair"),
+        Err(error) => return Err(format!("repairing: {error:?}")),
+    };
+    let latest = store.latest_version();
+    let wanted = report.lost.as_ref().map_or(model.last_version(), |lost| lost.start().checked_sub(1));
+    if latest != wanted {
+        return Err(format!("repaired to version {latest:?}, not {wanted:?}"));
+    }
+    model.cut(latest);
+    if let Some(latest) = latest {
+        verify::version_at(&store, &model, latest, Depth::ALL, rng)
+            .map_err(|what| format!("after a repair ({report:?}): {what}"))?;
+    }
+    let is_left = report.damaged.iter().any(|run| Some(run.last) <= latest);
+    if !is_left && let Some(still) = store.damage(|_| ()).first() {
+        return Err(format!("damaged after a repair: {still:?}"));
+    }
+    let changes = batches::random(&model, 10, false, rng);
+    let version = model.commit(&changes).expect("the batch fits");
+    let failed = |error: bristlecone::Error| format!("after a repair ({report:?}): {error}");
+    let commit = store.commit(batches::batch_of(&model.namespaces, &changes)).map_err(failed)?;
+    let root = commit.root().wait().map_err(failed)?;
+    if root != model.at(version).root {
+        return Err(format!("version {version} got the root {root} after a repair"));
+    }
+    drop(commit);
+    store.close().map_err(failed)?;
+    Ok(match (&report.lost, is_left) {
+        (Some(_), false) => "repaired by giving newer versions up",
+        (Some(_), true) => "repaired in part, by giving newer versions up",
+        (None, true) => "older versions damaged for good",
+        (None, false) => "nothing to repair",
+    })
+}
+
 struct Job<'a>(&'a Victim, Damage);
 
 impl std::fmt::Debug for Job<'_> {
@@ -370,6 +412,11 @@ pub fn campaign(plan: &Plan) -> Totals {
         let met = judge(victim, &image, &mut Rng::new(victim.seed))?;
         if is_catalog(damage.file()) && met != Met::SameAnswers {
             return Err(format!("the catalog was needed: {}", met.name()));
+        }
+        if met == Met::ErrorLater {
+            let image = victim.sim.killed_at(usize::MAX);
+            damage.strike(&image, &victim.stale).map_err(|error| format!("doing damage again: {error}"))?;
+            totals.add(repair(victim, &image, &mut Rng::new(victim.seed))?, 1);
         }
         totals.add("damaged images", 1);
         totals.add(damage.kind(), 1);

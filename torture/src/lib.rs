@@ -27,6 +27,7 @@ pub mod kill;
 pub mod model;
 pub mod naive;
 pub mod phase;
+pub mod planted;
 pub mod rng;
 pub mod soak;
 pub mod timeline;

@@ -4,11 +4,11 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bristlecone_torture::totals::Totals;
 use bristlecone_torture::workload::{ALL, Workload};
-use bristlecone_torture::{corruption, crash, faults, kill, soak};
+use bristlecone_torture::{corruption, crash, faults, kill, planted, soak};
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -86,6 +86,15 @@ enum Command {
         #[arg(long)]
         stalled: bool,
     },
+    /// Plants defects into a copy of the sources, one at a time, and asks whether the test that should fails. Needs cargo, git, and the repository.
+    Planted {
+        /// Those whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// The root of the repository.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
     /// The workloads, by name.
     Workloads,
     /// What `kill` kills.
@@ -150,6 +159,7 @@ fn main() -> ExitCode {
         Command::Corruption { seeds, seed, stride } => session.corruption(seeds, seed, stride, false, None),
         Command::Kill { kills, seed } => session.kill(kills, seed, None),
         Command::Soak { seconds, stalled } => session.soak(seconds, stalled),
+        Command::Planted { only, root } => session.planted(&root, &only, None),
     }
     session.end()
 }
@@ -239,8 +249,23 @@ impl Session {
         self.tell(name, totals);
     }
 
+    fn planted(&mut self, root: &Path, only: &str, deadline: Option<Instant>) {
+        self.begin("planted");
+        let target = root.join("target/planted");
+        match std::path::absolute(&target) {
+            Ok(target) => {
+                let totals = planted::campaign(root, &target, only, deadline);
+                self.tell("planted", totals);
+            }
+            Err(error) => {
+                eprintln!("{}: {error}", target.display());
+                self.failures += 1;
+            }
+        }
+    }
+
     fn quick(&mut self) {
-        self.crash(&Chosen { workload: None, seeds: 1, seed: 0, stride: 1 }, None);
+        self.crash(&Chosen { workload: None, seeds: 4, seed: 0, stride: 1 }, None);
         self.errors(&Chosen { workload: None, seeds: 1, seed: 0, stride: 6 }, None, None);
         self.corruption(1, 0, 7, false, None);
         self.kill(100, 0, None);
@@ -255,10 +280,11 @@ impl Session {
             .map_or(0, |since| since.as_secs() / 60 % 1_000_000_000);
         let until = |percent: u32| Some(Instant::now() + time * percent / 100);
         let many = |seed| Chosen { workload: None, seeds: 10_000, seed, stride: 1 };
-        self.crash(&many(seed), until(35));
-        self.errors(&Chosen { seeds: 40, ..many(seed) }, None, until(20));
-        self.corruption(20, seed, 1, true, until(15));
-        self.kill(5_000, seed, until(18));
+        self.crash(&many(seed), until(30));
+        self.errors(&Chosen { seeds: 40, ..many(seed) }, None, until(18));
+        self.corruption(20, seed, 1, true, until(12));
+        self.kill(5_000, seed, until(13));
+        self.planted(Path::new("."), "", until(15));
         self.soak((time * 7 / 100).as_secs().max(60), false);
         self.soak((time * 5 / 100).as_secs().max(60), true);
     }
@@ -317,6 +343,8 @@ impl Session {
             ("full disks", "errors", "full disks"),
             ("damaged images", "corruption", "damaged images"),
             ("kills", "kill", "kills"),
+            ("planted defects", "planted", "planted"),
+            ("planted defects that were caught", "planted", "caught"),
             ("commits, soaking", "soak", "commits"),
             ("reads judged, soaking", "soak", "reads judged"),
         ] {

@@ -14,6 +14,7 @@ mod command;
 mod kill;
 #[path = "../../../evm/tests/it/made.rs"]
 mod made;
+mod repair;
 mod replay;
 mod rollback;
 mod run;
