@@ -4,7 +4,8 @@
 use alloy_primitives::{B256, U256, hex, keccak256};
 use bristlecone_trie::proof::node::{Place, ProofScheme};
 use bristlecone_trie::proof::{
-    Flaw, MAX_NODE_BYTES, MultiProof, ProofError, verify, verify_account, verify_many, verify_slot,
+    Flaw, MAX_NODE_BYTES, MultiProof, ProofError, verify, verify_account, verify_many, verify_many_accounts,
+    verify_many_slots, verify_slot,
 };
 use bristlecone_trie::scheme::{LeafValue, blake3::Blake3, ethereum::Ethereum};
 use bristlecone_trie::{Account, NodeRef, Path, Scheme};
@@ -481,4 +482,26 @@ fn a_proof_for_many_keys_has_one_form() {
     ] {
         assert!(verify_many::<Ethereum>(root, &keys, &MultiProof { nodes }).is_err());
     }
+}
+
+#[test]
+fn many_accounts_and_many_slots_are_read_as_such() {
+    let hashes = format!("a0{}a0{}", "aa".repeat(32), "bb".repeat(32));
+    let body = hex::decode(format!("f844 01 80 {hashes}").replace(' ', "")).expect("hex");
+    let node = leaf(Path::whole(&KEY), &body);
+    let (root, proof) = (keccak256(&node), MultiProof { nodes: vec![node] });
+    let account = Account { nonce: 1, balance: U256::ZERO, code_hash: B256::repeat_byte(0xbb) };
+    let absent = [0x77; KEY.len()];
+    let keys = [&KEY[..], &absent, &KEY];
+    let there = Some((account, B256::repeat_byte(0xaa)));
+    assert_eq!(verify_many_accounts::<Ethereum>(root, &keys, &proof), Ok(vec![there, None, there]));
+    assert!(matches!(
+        verify_many_slots::<Ethereum>(root, &keys, &proof),
+        Err(ProofError::BadValue { node: 0, .. })
+    ));
+    let node = leaf(Path::whole(&KEY), &[0x05]);
+    let (root, proof) = (keccak256(&node), MultiProof { nodes: vec![node] });
+    let five = Some(U256::from(5));
+    assert_eq!(verify_many_slots::<Ethereum>(root, &keys, &proof), Ok(vec![five, None, five]));
+    assert!(verify_many_accounts::<Ethereum>(root, &keys, &proof).is_err());
 }

@@ -126,28 +126,22 @@ impl FoundLogs {
         dir: &Path,
         checker: &Checker,
     ) -> Result<Option<Chain<'_>>> {
-        let restart = self.restart();
-        match (sealed, restart) {
-            (None, None) if self.files.is_empty() => Ok(None),
-            (None, None) => {
-                Err(Error::corrupt(&log_path(dir, 1), 0, "the log file that all others follow is missing"))
+        let restart =
+            self.restart().filter(|log| sealed.is_none_or(|sealed| log.header.number > sealed.file));
+        match (restart, sealed) {
+            (Some(log), _) if log.header.sealed != *end => {
+                Err(Error::corrupt(&log.path, 0, "the log does not begin where the last seal ends"))
             }
-            (Some(sealed), restart) if restart.is_none_or(|log| log.header.number <= sealed.file) => {
+            (Some(log), _) => self.follow(log, log.header.first(), checker).map(Some),
+            (None, Some(sealed)) => {
                 let path = log_path(dir, sealed.file);
                 let missing = Error::corrupt(&path, 0, "a log file is missing");
                 self.follow(self.files.get(&sealed.file).ok_or(missing)?, sealed, checker).map(Some)
             }
-            (_, Some(log)) => {
-                if log.header.sealed != *end {
-                    return Err(Error::corrupt(
-                        &log.path,
-                        0,
-                        "the log does not begin where the last seal ends",
-                    ));
-                }
-                self.follow(log, log.header.first(), checker).map(Some)
+            (None, None) if self.files.is_empty() => Ok(None),
+            (None, None) => {
+                Err(Error::corrupt(&log_path(dir, 1), 0, "the log file that all others follow is missing"))
             }
-            (Some(_), None) => Ok(None),
         }
     }
 

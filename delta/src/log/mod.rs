@@ -159,17 +159,6 @@ impl Log {
         Ok(())
     }
 
-    /// Bytes of log that no seal covers yet.
-    pub fn unsealed_bytes(&self) -> u64 {
-        let sealed = &self.sealed_position;
-        let unsealed = self.live.iter().map(|(number, end)| {
-            let end = if *number == self.at.file { self.at.offset } else { *end };
-            let start = if *number == sealed.file { sealed.offset } else { FIRST_LOG_RECORD };
-            end.saturating_sub(start)
-        });
-        unsealed.sum()
-    }
-
     /// Ends the log: the next opening finds that nothing is missing, and copies nothing.
     ///
     /// # Errors

@@ -367,3 +367,66 @@ fn a_forgotten_sync_is_noticed() {
         );
     }
 }
+
+/// The files of a folder of the store.
+fn files(sim: &SimVfs, folder: &str) -> Vec<std::path::PathBuf> {
+    sim.files().into_iter().filter(|file| file.parent().is_some_and(|dir| dir.ends_with(folder))).collect()
+}
+
+/// Opens, commits so often, seals where asked to, and closes.
+fn session(sim: &SimVfs, model: &mut Model, commits: usize, seals: bool) {
+    let mut run = Run::new(open_in(sim, &small()).unwrap());
+    (0..commits).for_each(|_| run.commit(model).unwrap());
+    run.sync(sim, model).unwrap();
+    if seals {
+        run.seal(sim, model, 0).unwrap();
+    }
+    let log = run.opened.log.take().unwrap();
+    log.close().unwrap();
+}
+
+#[test]
+fn a_log_without_one_of_its_files_is_refused() {
+    let sim = SimVfs::new(1);
+    session(&sim, &mut Model::default(), 20, false);
+    let logs = files(&sim, "log");
+    assert!(logs.len() > 3, "{logs:?}");
+    for log in &logs {
+        let image = sim.killed_at(usize::MAX);
+        bristlecone_delta::vfs::Vfs::remove(&image, log).unwrap();
+        match open_in(&image, &small()) {
+            Err(Error::Corrupt { .. }) => {}
+            other => panic!("without {}: {:?}", log.display(), other.map(|opened| opened.tail.len())),
+        }
+    }
+}
+
+#[test]
+fn a_log_that_was_begun_anew_fits_no_older_segments() {
+    let (sim, mut model) = (SimVfs::new(1), Model::default());
+    session(&sim, &mut model, 5, true);
+    let before = sim.killed_at(usize::MAX);
+    // Not closed: the next opening begins the log anew.
+    let mut run = Run::new(open_in(&sim, &small()).unwrap());
+    (0..5).for_each(|_| run.commit(&mut model).unwrap());
+    run.sync(&sim, &mut model).unwrap();
+    run.seal(&sim, &mut model, 0).unwrap();
+    drop(run);
+    let sim = sim.killed_at(usize::MAX);
+    let opened = open_in(&sim, &small()).unwrap();
+    assert_eq!(opened.last_seal.as_ref().unwrap().1.versions.last().unwrap().version, 9);
+    let told = format!("{opened:?}");
+    assert!(told.contains("opening: 3") && told.contains("tail: 0"), "{told}");
+    drop(opened);
+    for segment in files(&sim, "segments") {
+        match before.read_file(&segment) {
+            Ok(bytes) => sim.write_file(&segment, &bytes).unwrap(),
+            Err(_) => bristlecone_delta::vfs::Vfs::remove(&sim, &segment).unwrap(),
+        }
+    }
+    let sim = sim.killed_at(usize::MAX);
+    match open_in(&sim, &small()) {
+        Err(Error::Corrupt { what, .. }) => assert!(what.contains("was durable is not there"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+}
