@@ -9,11 +9,13 @@ mod naive;
 mod proofs;
 mod seeds;
 mod store;
+mod whole;
 mod witness;
 
 pub use proofs::{absence_proof, inclusion_proof, node_codec};
 pub use seeds::seeds;
 pub use store::{batch_log, page_codec, record_codec, segment_recovery};
+pub use whole::{damaged_store, operations};
 pub use witness::witness;
 
 /// A fuzz target: its name, which is that of its corpus, and its body.
@@ -29,4 +31,9 @@ pub const TARGETS: &[Target] = &[
     ("page_codec", page_codec),
     ("segment_recovery", segment_recovery),
     ("batch_log", batch_log),
+    ("operations", operations),
+    ("damaged_store", damaged_store),
 ];
+
+/// Those that take milliseconds: whole stores are opened and closed.
+pub const SLOW: &[&str] = &["operations", "damaged_store"];

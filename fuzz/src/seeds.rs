@@ -15,6 +15,9 @@ pub fn seeds(target: &str) -> Vec<Vec<u8>> {
         "inclusion_proof" => proofs(1),
         "absence_proof" => proofs(2),
         "witness" => crate::witness::seeds(),
+        // One for each workload, and edits of both stores.
+        "operations" => scripts(13, 160),
+        "damaged_store" => scripts(16, 18),
         _ => crate::store::seeds(target).unwrap_or_default(),
     }
 }
@@ -27,6 +30,12 @@ impl Plain {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (self.0 >> 24) as u8
     }
+}
+
+/// Random ones, each with its number in front.
+fn scripts(count: u8, len: usize) -> Vec<Vec<u8>> {
+    let mut plain = Plain(count.into());
+    (0..count).map(|number| [number].into_iter().chain((0..len).map(|_| plain.byte())).collect()).collect()
 }
 
 fn example() -> BTreeMap<Vec<u8>, Value> {

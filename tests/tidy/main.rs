@@ -32,7 +32,11 @@ const DRAWN: &[(&str, &[&str], &[&str])] = &[
     ("evm", &["bristlecone", "bristlecone-trie"], &[]),
     ("cli", &["bristlecone", "bristlecone-evm"], &[]),
     ("torture", &["bristlecone", "bristlecone-trie"], &[]),
-    ("fuzz", &["bristlecone", "bristlecone-trie", "bristlecone-delta", "bristlecone-evm"], &[]),
+    (
+        "fuzz",
+        &["bristlecone", "bristlecone-trie", "bristlecone-delta", "bristlecone-evm", "bristlecone-torture"],
+        &[],
+    ),
 ];
 
 /// Top-level modules that import each other in a ring today, by room. This list only ever gets shorter.

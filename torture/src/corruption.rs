@@ -1,6 +1,7 @@
 //! Damage to any file of a store gives a typed error or the same answers: never a panic, never a wrong byte.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Instant;
 
 use bristlecone::vfs::sim::SimVfs;
@@ -383,6 +384,39 @@ impl std::fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = if self.0.closed { "closed" } else { "killed" };
         write!(f, "corruption --seed {} ({state}, {:?})", self.0.seed, self.1)
+    }
+}
+
+/// A store whose files are changed as `edits` say, which are a file, a place and a byte each: it answers rightly or with an error. For a fuzzer.
+///
+/// # Errors
+///
+/// What was answered wrongly.
+pub fn edited(edits: &[u8]) -> Check {
+    static VICTIMS: LazyLock<Vec<Victim>> =
+        LazyLock::new(|| [true, false].map(|closed| victim(1, closed).expect("a store")).into());
+    let (Some(first), Some(edits)) = (edits.first(), edits.get(1..)) else { return Ok(()) };
+    let victim = &VICTIMS[usize::from(first % 2)];
+    let image = victim.sim.killed_at(usize::MAX);
+    let files = image.files();
+    let mut needed = false;
+    for edit in edits.chunks_exact(6).take(64) {
+        let file = &files[usize::from(edit[0]) % files.len()];
+        let mut bytes = image.read_file(file).map_err(|error| error.to_string())?.to_vec();
+        let at = u32::from_le_bytes([edit[1], edit[2], edit[3], 0]) as usize;
+        match (bytes.len(), edit[4]) {
+            (0, _) => continue,
+            (len, 0) => bytes.truncate(at % len),
+            (len, 1) => bytes[at % len] = edit[5],
+            (len, _) => bytes[at % len] ^= edit[5],
+        }
+        image.write_file(file, &bytes).map_err(|error| error.to_string())?;
+        needed |= !is_catalog(file);
+    }
+    let met = judge(victim, &image, &mut Rng::new(1))?;
+    match needed || met == Met::SameAnswers {
+        true => Ok(()),
+        false => Err(format!("the catalog was needed: {}", met.name())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bristlecone::vfs::sim::{CrashPolicy, SimVfs};
 
-use crate::phase::{Phase, around, examine};
+use crate::phase::{Phase, around, examine, jitter};
 use crate::totals::{Totals, share};
 use crate::workload::{ALL, Workload};
 use crate::{Check, Rng};
@@ -56,6 +56,7 @@ fn one(Job(workload, seed): Job, plan: &Plan, totals: &mut Totals) -> Check {
     let first = unfailing(Phase::fresh(SimVfs::new(seed), workload, seed)?)?;
     let goes_on = |sim: SimVfs, before: &Phase, boundary: usize, rng: &mut Rng| -> Check<Phase> {
         let mut next = Phase::new(sim, workload, &before.config, before.timeline.at(boundary), rng);
+        next.jitter = jitter(seed);
         next.work(workload.steps / 3)?;
         unfailing(next)
     };

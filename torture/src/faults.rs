@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bristlecone::vfs::sim::{CrashPolicy, Fault, FaultRule, SimVfs};
 
-use crate::phase::{Phase, around, beginning, examine};
+use crate::phase::{Phase, around, beginning, examine, jitter};
 use crate::totals::{Totals, share};
 use crate::workload::{ALL, Workload};
 use crate::{Check, Rng};
@@ -185,6 +185,7 @@ pub fn one(workload: &Workload, seed: u64, harm: Harm) -> Check<bool> {
     }
     let (config, found, mut rng) = beginning(workload, seed);
     let mut phase = Phase::new(sim, workload, &config, vec![found], &mut rng);
+    phase.jitter = jitter(seed);
     phase.work(workload.steps)?;
     let told = |when: &str, what: String| {
         format!("{when} after {:?}: {what}\n{}", phase.failure, around(&phase.sim, phase.sim.op_count()))

@@ -1,10 +1,11 @@
 //! A stretch of work on one simulated disk, from an opening to its end.
 
-use bristlecone::vfs::sim::SimVfs;
+use bristlecone::vfs::sim::{CrashPolicy, SimVfs};
 use bristlecone::{Batch, Commit, Error, Store};
 
+use crate::jitter::JitterVfs;
 use crate::timeline::{Found, Kept, Timeline};
-use crate::workload::{Act, Values, Workload};
+use crate::workload::{ALL, Act, Values, Workload};
 use crate::{Change, Check, Config, Depth, Model, Rng, Universe, batches, verify};
 
 pub const DIR: &str = "/a/store";
@@ -21,6 +22,8 @@ pub struct Phase {
     pub timeline: Timeline,
     /// What went wrong, where calls fail by order.
     pub failure: Option<String>,
+    /// Pauses of the disk, by which threads take turns in other orders.
+    pub jitter: Option<u64>,
     rng: Rng,
     commit: Option<Commit>,
 }
@@ -34,6 +37,11 @@ pub fn beginning(workload: &Workload, seed: u64) -> (Config, Found, Rng) {
     (config, Found { model, kept: Kept::default() }, rng)
 }
 
+/// Half of the seeds have pauses.
+pub fn jitter(seed: u64) -> Option<u64> {
+    (!seed.is_multiple_of(2)).then_some(seed)
+}
+
 impl Phase {
     /// Nothing done yet; one of `states` is on the disk.
     pub fn new(sim: SimVfs, workload: &Workload, config: &Config, states: Vec<Found>, rng: &mut Rng) -> Self {
@@ -44,7 +52,8 @@ impl Phase {
             config: config.clone(),
             timeline,
             failure: None,
-            rng: Rng::new(rng.next_u64()),
+            jitter: None,
+            rng: rng.fork(),
             commit: None,
         }
     }
@@ -53,6 +62,7 @@ impl Phase {
     pub fn fresh(sim: SimVfs, workload: &Workload, seed: u64) -> Check<Self> {
         let (config, found, mut rng) = beginning(workload, seed);
         let mut phase = Self::new(sim, workload, &config, vec![found], &mut rng);
+        phase.jitter = jitter(seed);
         phase.work(workload.steps)?;
         Ok(phase)
     }
@@ -83,7 +93,11 @@ impl Phase {
 
     /// Opens the store: it shows one of the states that may be found.
     pub fn open(&mut self) -> Check<Option<Store>> {
-        let store = match self.config.options(self.sim.clone()).open(DIR) {
+        let options = match self.jitter {
+            Some(seed) => self.config.options(JitterVfs::new(self.sim.clone(), seed)),
+            None => self.config.options(self.sim.clone()),
+        };
+        let store = match options.open(DIR) {
             Ok(store) => store,
             Err(error) => {
                 self.failure = Some(format!("opening: {error}"));
@@ -379,6 +393,27 @@ impl Phase {
         self.commit = None;
         Ok(None)
     }
+}
+
+/// A workload whose choices `script` makes, then a power cut, and what is found after it: for a fuzzer.
+///
+/// # Errors
+///
+/// What was answered wrongly.
+pub fn scripted(script: &[u8]) -> Check {
+    let (Some(number), Some(script)) = (script.first(), script.get(1..)) else { return Ok(()) };
+    let mut workload = ALL[usize::from(*number) % ALL.len()];
+    workload.steps = workload.steps.min(24);
+    let (config, found, _) = beginning(&workload, u64::from(*number));
+    let mut rng = Rng::taped(script);
+    let policy = *rng.pick(&CrashPolicy::EVERY);
+    let mut phase = Phase::new(SimVfs::new(1), &workload, &config, vec![found], &mut rng);
+    phase.work(workload.steps)?;
+    if let Some(failure) = phase.failure {
+        return Err(format!("where no call failed: {failure}"));
+    }
+    let image = phase.sim.crash_image(policy, 1);
+    examine(image, &phase, phase.timeline.at(usize::MAX), &mut Rng::new(1))
 }
 
 /// Opens a disk as it was found: it holds one of `states`, and the store goes on.

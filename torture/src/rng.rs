@@ -1,17 +1,36 @@
 //! Random numbers that stay the same whatever crate changes, and the seeds of random tests.
 
-/// SplitMix64.
+/// SplitMix64; after a tape, if there is one.
 #[derive(Clone, Debug)]
-pub struct Rng(u64);
+pub struct Rng {
+    state: u64,
+    /// What comes first, the last byte first: a fuzzer decides there.
+    tape: Vec<u8>,
+}
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, tape: Vec::new() }
+    }
+
+    /// Takes two bytes of `tape` for each number, and goes on from their sum.
+    pub fn taped(tape: &[u8]) -> Self {
+        let state = tape.iter().map(|byte| u64::from(*byte)).sum();
+        Self { state, tape: tape.iter().rev().copied().collect() }
+    }
+
+    /// Another one, which takes over the tape.
+    pub fn fork(&mut self) -> Self {
+        let tape = std::mem::take(&mut self.tape);
+        Self { state: self.next_u64(), tape }
     }
 
     pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
+        if let Some(byte) = self.tape.pop() {
+            return u64::from(byte) | u64::from(self.tape.pop().unwrap_or(0)) << 8;
+        }
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)

@@ -42,7 +42,9 @@ fn damage_is_told_by_version_and_a_repair_goes_back_to_what_can_be_read() {
     let store = options.open(&whole).unwrap();
     for version in 0..VERSIONS {
         let mut batch = Batch::new();
-        (0..300u64).for_each(|key| drop(batch.put(&(key * 0x9e37_79b9).to_be_bytes(), &[version as u8; 40])));
+        for key in 0..300u64 {
+            batch.put(&(key * 0x9e37_79b9).to_be_bytes(), &[version as u8; 40]);
+        }
         store.commit(batch).unwrap();
         store.flush().unwrap();
     }
