@@ -348,7 +348,9 @@ impl Session {
             ("commits, soaking", "soak", "commits"),
             ("reads judged, soaking", "soak", "reads judged"),
         ] {
-            table.add_row([what.to_owned(), count(campaign, name).to_string()]);
+            if self.all.iter().any(|(of, _)| *of == campaign) {
+                table.add_row([what.to_owned(), count(campaign, name).to_string()]);
+            }
         }
         let failures: usize = self.all.iter().map(|(_, totals)| totals.failures.len()).sum();
         table.add_row(["failures".to_owned(), failures.to_string()]);
