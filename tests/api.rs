@@ -21,7 +21,7 @@ use bristlecone::{
     Account, B256, Backpressure, Batch, Bytes, Error, Key, KeyRange, Namespace, Options, RootSchedule,
     SchemeKind, Since, Store, U256,
 };
-use bristlecone_torture::gate::GatedVfs;
+use bristlecone_torture::gate::gated;
 use bristlecone_torture::{Config, Depth, Model, Rng, Universe, batches, verify};
 
 const DIR: &str = "/store";
@@ -63,7 +63,7 @@ fn someone() -> Account {
 
 #[test]
 fn durable_root_and_sealed_are_awaited_apart_on_threads_and_as_futures() {
-    let (vfs, gate) = GatedVfs::new(SimVfs::new(0));
+    let (vfs, gate) = gated(SimVfs::new(0));
     let store = flat(vfs).seal_keys(2).open(DIR).unwrap();
     gate.close();
     let commit = store.commit(put(b"a", b"1")).unwrap();
@@ -108,7 +108,7 @@ fn a_root_that_is_not_on_the_schedule_is_computed_when_asked_for() {
 
 #[test]
 fn a_commit_that_would_wait_is_refused_where_that_is_asked_for() {
-    let (vfs, gate) = GatedVfs::new(SimVfs::new(0));
+    let (vfs, gate) = gated(SimVfs::new(0));
     let options =
         flat(vfs).seal_keys(1).max_unsealed_keys(3).max_unrooted(1_000).backpressure(Backpressure::Refuse);
     let store = options.open(DIR).unwrap();
@@ -573,7 +573,7 @@ fn a_full_disk_opens_where_log_files_out_of_use_can_make_room() {
 fn held_back(
     sim: &SimVfs,
 ) -> (Store, Arc<bristlecone_torture::gate::Gate>, std::thread::JoinHandle<bristlecone::Result<()>>) {
-    let (vfs, gate) = GatedVfs::new(sim.clone());
+    let (vfs, gate) = gated(sim.clone());
     let store = flat(vfs).seal_keys(1).max_unsealed_keys(2).open(DIR).unwrap();
     gate.close();
     let committing = store.clone();

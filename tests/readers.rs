@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use bristlecone::vfs::DiskVfs;
 use bristlecone::vfs::sim::SimVfs;
 use bristlecone::{Account, B256, Batch, Namespace, Options, SchemeKind, Store, U256};
-use bristlecone_torture::gate::GatedVfs;
+use bristlecone_torture::gate::gated;
 use bristlecone_torture::{Config, Rng, is_long};
 
 const KEYS: u64 = 500;
@@ -77,7 +77,7 @@ fn flat(config: &Options) -> Options {
 #[test]
 fn readers_go_on_while_the_log_and_the_seal_are_stopped() {
     let dir = tempfile::tempdir().unwrap();
-    let (vfs, gate) = GatedVfs::new(DiskVfs);
+    let (vfs, gate) = gated(DiskVfs);
     let options = flat(&Options::new().vfs(Arc::new(vfs)).seal_keys(100).cache_bytes(0));
     let store = options.open(dir.path()).unwrap();
     for version in 0..20 {
@@ -111,7 +111,7 @@ fn readers_go_on_while_the_log_and_the_seal_are_stopped() {
 
 #[test]
 fn readers_go_on_while_a_commit_is_held_back() {
-    let (vfs, gate) = GatedVfs::new(SimVfs::new(0));
+    let (vfs, gate) = gated(SimVfs::new(0));
     let options = Options::new().vfs(Arc::new(vfs)).seal_keys(50).max_unsealed_keys(600);
     let store = flat(&options).open("/store").unwrap();
     store.commit(batch(0)).unwrap();

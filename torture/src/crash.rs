@@ -132,7 +132,8 @@ impl Cutter<'_> {
             let recovery = unfailing(recovery).map_err(told)?;
             self.totals.add("recoveries cut in their turn", 1);
             let seen = std::mem::take(&mut self.seen);
-            self.everywhere(&recovery, 0, 3, rng).map_err(|what| told(format!("in recovery: {what}")))?;
+            self.everywhere(&recovery, 0, 3, rng)
+                .map_err(|what| told(format!("in recovery, which did {:?}: {what}", recovery.done)))?;
             self.seen = seen;
         }
         self.kills(phase, stride, rng)
@@ -150,8 +151,10 @@ impl Cutter<'_> {
             next.work(1).map_err(told)?;
             let next = unfailing(next).map_err(told)?;
             let image = next.sim.crash_image(CrashPolicy::KeepNothing, 0);
-            examine(image, &next, next.timeline.at(usize::MAX), rng)
-                .map_err(|what| told(format!("and then power: {what}")))?;
+            examine(image, &next, next.timeline.at(usize::MAX), rng).map_err(|what| {
+                let (done, ops) = (&next.done, around(&next.sim, next.sim.op_count()));
+                told(format!("went on with {done:?}, and then power: {what}\n{ops}--"))
+            })?;
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ pub struct Plan {
     pub first_seed: u64,
     /// Every so many calls.
     pub stride: usize,
-    /// A second fault now and then, after the first.
-    pub compound: bool,
+    /// Every way to fail at each of them, instead of one in turn; and a second fault after the first.
+    pub every_way: bool,
     /// This harm alone, so many times: threads do not take turns the same way twice.
     pub only: Option<(Harm, u64)>,
     pub threads: usize,
@@ -149,21 +149,25 @@ fn bytes(sim: &SimVfs) -> u64 {
     sim.files().iter().map(len).sum()
 }
 
-/// Every index in turn, and one of the ways to fail for each; over the seeds all of them come up.
+/// Every index in turn, with one of the ways to fail, or with all.
 fn harms((calls, ops, bytes): (u64, usize, u64), plan: &Plan, seed: u64) -> Vec<Harm> {
-    let faults = [Fault::Eio, Fault::NoSpace, Fault::Interrupted];
+    const CALLS: [Fault; 3] = [Fault::Eio, Fault::NoSpace, Fault::Interrupted];
+    const OPS: [Fault; 3] = [Fault::ShortWrite, Fault::NoSpace, Fault::Eio];
+    // The ways at the `at`th index: over three seeds and two turns all come up.
+    let ways = |at: usize, faults: [Fault; 3]| {
+        let turn = at + seed as usize;
+        let all = (0..6).map(move |way| (faults[way % 3], way / 3 == 1));
+        all.enumerate().filter(move |(way, _)| plan.every_way || *way == turn % 6).map(|(_, way)| way)
+    };
     let mut out = Vec::new();
     for (at, index) in (seed % plan.stride as u64..calls).step_by(plan.stride).enumerate() {
-        let turn = at + seed as usize;
-        out.push(Harm::Call { index, fault: faults[turn % 3], forever: !(turn / 3).is_multiple_of(2) });
-        if plan.compound && at % 3 == 0 {
+        out.extend(ways(at, CALLS).map(|(fault, forever)| Harm::Call { index, fault, forever }));
+        if plan.every_way && at % 3 == 0 {
             out.push(Harm::Two { first: index, second: 1 + index % 37 });
         }
     }
     for (at, index) in (seed as usize % plan.stride..ops).step_by(plan.stride).enumerate() {
-        let turn = at + seed as usize;
-        let fault = [Fault::ShortWrite, Fault::NoSpace, Fault::Eio][turn % 3];
-        out.push(Harm::Op { index, fault, forever: (turn / 3).is_multiple_of(2) });
+        out.extend(ways(at, OPS).map(|(fault, forever)| Harm::Op { index, fault, forever }));
     }
     let sizes = 40 / plan.stride as u64 + 1;
     out.extend((1..=sizes).map(|part| Harm::Full { bytes: bytes * part / (sizes + 1) }));

@@ -1,12 +1,11 @@
 //! A file system whose writes and syncs can be held back.
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use bristlecone::Bytes;
-use bristlecone::vfs::{OpenMode, Vfs, VfsFile};
+use bristlecone::vfs::Vfs;
+
+use crate::hooked::{Hook, HookedVfs};
 
 #[derive(Debug, Default)]
 struct State {
@@ -49,92 +48,15 @@ impl Gate {
     }
 }
 
-/// Another file system, with every change of a file or a directory behind the gate.
-#[derive(Clone, Debug)]
-pub struct GatedVfs {
-    inner: Arc<dyn Vfs>,
-    gate: Arc<Gate>,
-}
-
-impl GatedVfs {
-    pub fn new(inner: impl Vfs) -> (Self, Arc<Gate>) {
-        let gate = Arc::new(Gate::default());
-        (Self { inner: Arc::new(inner), gate: gate.clone() }, gate)
-    }
-}
-
-impl Vfs for GatedVfs {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
-        if mode == OpenMode::Create {
-            self.gate.pass();
+impl Hook for Gate {
+    fn before(&self, changes: bool) {
+        if changes {
+            self.pass();
         }
-        let inner = self.inner.open(path, mode)?;
-        Ok(Arc::new(GatedFile { inner, gate: self.gate.clone() }))
-    }
-
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.inner.create_dir_all(path)
-    }
-
-    fn read_dir(&self, path: &Path) -> io::Result<Vec<PathBuf>> {
-        self.inner.read_dir(path)
-    }
-
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.inner.exists(path)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.gate.pass();
-        self.inner.remove(path)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.gate.pass();
-        self.inner.rename(from, to)
-    }
-
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.gate.pass();
-        self.inner.sync_dir(path)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        self.inner.lock(path)
     }
 }
 
-#[derive(Debug)]
-struct GatedFile {
-    inner: Arc<dyn VfsFile>,
-    gate: Arc<Gate>,
-}
-
-impl VfsFile for GatedFile {
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.inner.read_exact_at(buf, offset)
-    }
-
-    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
-        self.gate.pass();
-        self.inner.write_all_at(buf, offset)
-    }
-
-    fn set_len(&self, len: u64, allocate: bool) -> io::Result<()> {
-        self.gate.pass();
-        self.inner.set_len(len, allocate)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.gate.pass();
-        self.inner.sync()
-    }
-
-    fn map(&self, offset: u64, len: u64) -> io::Result<Bytes> {
-        self.inner.map(offset, len)
-    }
+/// Another file system, with every change of a file or a directory behind a gate, which is open.
+pub fn gated(inner: impl Vfs) -> (HookedVfs<Gate>, Arc<Gate>) {
+    HookedVfs::with(inner, Gate::default())
 }

@@ -23,6 +23,7 @@ pub mod corruption;
 pub mod crash;
 pub mod faults;
 pub mod gate;
+pub mod hooked;
 pub mod jitter;
 pub mod kill;
 pub mod model;

@@ -49,6 +49,9 @@ enum Command {
     Errors {
         #[command(flatten)]
         chosen: Chosen,
+        /// Every way to fail at each index, instead of one in turn.
+        #[arg(long)]
+        every_way: bool,
         /// One fault instead of all, as a failure names it; with --workload.
         #[arg(long, requires = "workload")]
         harm: Option<faults::Harm>,
@@ -153,8 +156,8 @@ fn main() -> ExitCode {
         Command::Quick => session.quick(),
         Command::Long { minutes } => session.long(Duration::from_secs(60 * minutes)),
         Command::Crash(chosen) => session.crash(&chosen, None),
-        Command::Errors { chosen, harm, repeat } => {
-            session.errors(&chosen, harm.map(|harm| (harm, repeat)), None);
+        Command::Errors { chosen, every_way, harm, repeat } => {
+            session.errors(&chosen, every_way, harm.map(|harm| (harm, repeat)), None);
         }
         Command::Corruption { seeds, seed, stride } => session.corruption(seeds, seed, stride, false, None),
         Command::Kill { kills, seed } => session.kill(kills, seed, None),
@@ -200,13 +203,19 @@ impl Session {
         self.tell("crash", totals);
     }
 
-    fn errors(&mut self, chosen: &Chosen, only: Option<(faults::Harm, u64)>, deadline: Option<Instant>) {
+    fn errors(
+        &mut self,
+        chosen: &Chosen,
+        every_way: bool,
+        only: Option<(faults::Harm, u64)>,
+        deadline: Option<Instant>,
+    ) {
         self.begin("errors");
         let plan = faults::Plan {
             seeds: chosen.seeds,
             first_seed: chosen.seed,
             stride: chosen.stride as usize,
-            compound: chosen.stride == 1,
+            every_way,
             only,
             threads: self.threads,
             deadline,
@@ -266,8 +275,8 @@ impl Session {
 
     fn quick(&mut self) {
         self.crash(&Chosen { workload: None, seeds: 4, seed: 0, stride: 1 }, None);
-        self.errors(&Chosen { workload: None, seeds: 1, seed: 0, stride: 6 }, None, None);
-        self.corruption(1, 0, 7, false, None);
+        self.errors(&Chosen { workload: None, seeds: 1, seed: 0, stride: 1 }, false, None, None);
+        self.corruption(1, 0, 1, false, None);
         self.kill(100, 0, None);
         self.soak(45, false);
         self.soak(30, true);
@@ -281,7 +290,7 @@ impl Session {
         let until = |percent: u32| Some(Instant::now() + time * percent / 100);
         let many = |seed| Chosen { workload: None, seeds: 10_000, seed, stride: 1 };
         self.crash(&many(seed), until(30));
-        self.errors(&Chosen { seeds: 40, ..many(seed) }, None, until(18));
+        self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(18));
         self.corruption(20, seed, 1, true, until(12));
         self.kill(5_000, seed, until(13));
         self.planted(Path::new("."), "", until(15));

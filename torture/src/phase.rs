@@ -3,7 +3,7 @@
 use bristlecone::vfs::sim::{CrashPolicy, SimVfs};
 use bristlecone::{Batch, Commit, Error, Store};
 
-use crate::jitter::JitterVfs;
+use crate::jitter::jittered;
 use crate::timeline::{Found, Kept, Timeline};
 use crate::workload::{ALL, Act, Values, Workload};
 use crate::{Change, Check, Config, Depth, Model, Rng, Universe, batches, verify};
@@ -24,6 +24,8 @@ pub struct Phase {
     pub failure: Option<String>,
     /// Pauses of the disk, by which threads take turns in other orders.
     pub jitter: Option<u64>,
+    /// What was done, in order, each with the number of operations before it.
+    pub done: Vec<(usize, Act)>,
     rng: Rng,
     commit: Option<Commit>,
 }
@@ -53,6 +55,7 @@ impl Phase {
             timeline,
             failure: None,
             jitter: None,
+            done: Vec::new(),
             rng: rng.fork(),
             commit: None,
         }
@@ -94,7 +97,7 @@ impl Phase {
     /// Opens the store: it shows one of the states that may be found.
     pub fn open(&mut self) -> Check<Option<Store>> {
         let options = match self.jitter {
-            Some(seed) => self.config.options(JitterVfs::new(self.sim.clone(), seed)),
+            Some(seed) => self.config.options(jittered(self.sim.clone(), seed)),
             None => self.config.options(self.sim.clone()),
         };
         let store = match options.open(DIR) {
@@ -129,6 +132,7 @@ impl Phase {
         let latest = self.timeline.now().model.last_version();
         let act = self.workload.act(&mut self.rng);
         let before = self.timeline.now().clone();
+        self.done.push((self.now(), act));
         let outcome = match (act, latest) {
             (Act::MiniBlocks, _) => {
                 let mut outcome = Ok(());
@@ -144,7 +148,7 @@ impl Phase {
             (Act::Commit | Act::Propose, _) | (_, None) => self.commit(&store, self.workload.largest),
             (Act::WaitDurable, _) => Ok(self.wait_durable()),
             (Act::WaitRoot, _) => self.wait_root(),
-            (Act::Flush, _) => Ok(self.promised(store.flush())),
+            (Act::Flush, latest) => self.flush(&store, latest),
             (Act::Reopen, _) => return self.reopen(store),
             (Act::Read, Some(latest)) => {
                 let version = latest - self.rng.below(8).min(self.timeline.now().versions().len() - 1) as u64;
@@ -211,6 +215,15 @@ impl Phase {
             Ok(root) if root == self.timeline.now().model.at(commit.version()).root => Ok(Ok(())),
             Ok(root) => Err(format!("version {} got the root {root}", commit.version())),
             Err(error) => Ok(Err(error)),
+        }
+    }
+
+    fn flush(&mut self, store: &Store, latest: Option<u64>) -> Check<bristlecone::Result<()>> {
+        let outcome = self.promised(store.flush());
+        let sealed = store.latest_sealed();
+        match outcome {
+            Ok(()) if sealed != latest => Err(format!("flushed at {latest:?}, and {sealed:?} is sealed")),
+            outcome => Ok(outcome),
         }
     }
 

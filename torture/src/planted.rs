@@ -108,6 +108,14 @@ pub const LIST: &[Planted] = &[
         caught_by: FAULTS,
     },
     Planted {
+        name: "a failed seal does not poison the store",
+        file: "src/pipeline/seal/mod.rs",
+        find: "                let outcome = outcome.map_err(|error| core.poison(error));\n                if let Ok((sealed, last)) = &outcome {",
+        replace: "                if let Ok((sealed, last)) = &outcome {",
+        suite: CAMPAIGNS,
+        caught_by: FAULTS,
+    },
+    Planted {
         name: "a commit whose seal failed lets go of its operations",
         file: "src/pipeline/seal/mod.rs",
         find: "                if outcome.is_ok() {\n                    for state in &run {",
@@ -130,6 +138,14 @@ pub const LIST: &[Planted] = &[
         replace: "        if false && checker.sum(Domain::LogRecord, at.file, at.offset, bytes.get(..covered)?) != sum {",
         suite: CAMPAIGNS,
         caught_by: DAMAGE,
+    },
+    Planted {
+        name: "a record of the log follows upon any other",
+        file: "delta/src/log/file.rs",
+        find: "        if frame.sequence != at.sequence || frame.predecessor != at.checksum {",
+        replace: "        if frame.sequence != at.sequence {",
+        suite: Suite::Unit("bristlecone-delta"),
+        caught_by: "a_record_counts_only_behind_the_one_that_it_was_written_behind",
     },
     Planted {
         name: "a node of a proof is taken whatever its hash",

@@ -39,7 +39,7 @@ fn no_failing_call_leads_to_a_false_acknowledgement() {
         seeds: 1,
         first_seed: 11,
         stride: stride(20),
-        compound: true,
+        every_way: is_long(),
         only: None,
         threads: THREADS,
         deadline: None,

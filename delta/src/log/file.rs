@@ -226,7 +226,11 @@ impl FoundLog {
 
 #[cfg(test)]
 mod tests {
+    use bristlecone_trie::B256;
+
+    use super::super::record::put_record;
     use super::*;
+    use crate::Stamp;
 
     #[test]
     fn a_log_header_is_golden_and_every_other_bit_is_refused() {
@@ -258,6 +262,42 @@ mod tests {
         for cut in 0..bytes.len() {
             assert!(LogHeader::decode(&bytes[..cut], 3, &id, &checker, path).is_err());
         }
+    }
+
+    #[test]
+    fn a_record_counts_only_behind_the_one_that_it_was_written_behind() {
+        let (id, sim) = ([9; 16], crate::vfs::sim::SimVfs::new(1));
+        let checker = Checker::new(&id);
+        let header = LogHeader {
+            number: 1,
+            opening: 1,
+            restart: false,
+            sealed: SegmentEnd::default(),
+            predecessor: LogPosition::default(),
+            durable_end: FIRST_LOG_RECORD,
+        };
+        // Two histories of the same places and numbers, as where a file was written twice.
+        let history = |root: u8| {
+            let (mut at, mut ends, mut bytes) = (header.first(), Vec::new(), Vec::new());
+            for number in 1..3 {
+                let stamp = Stamp::new(1, number).unwrap();
+                let record = Record::Root { stamp, root: B256::repeat_byte(root) };
+                at = put_record(&record, &at, 0, 1, &checker, &mut bytes);
+                ends.push(bytes.len());
+            }
+            (bytes, ends)
+        };
+        let ((one, ends), (other, _)) = (history(1), history(2));
+        let mixed = [&one[..ends[0]], &other[ends[0]..]].concat();
+        let records = |bytes: &[u8]| {
+            let mut file = header.encode(&id, &checker).to_vec();
+            file.resize(FIRST_LOG_RECORD as usize, 0);
+            file.extend_from_slice(bytes);
+            sim.write_file("/log", &file).unwrap();
+            let found = FoundLog::read(&sim, "/log".into(), 1, &id, &checker, OpenMode::Read).unwrap();
+            found.records.len()
+        };
+        assert_eq!((records(&one), records(&other), records(&mixed)), (2, 2, 1));
     }
 
     #[test]
