@@ -45,6 +45,11 @@ impl Found {
         if listed != wanted {
             return Err(format!("versions {listed:?}, not {wanted:?}"));
         }
+        // A pinned version hides whether it would be kept without its pin.
+        let oldest = store.stats().map_err(|error| format!("stats: {error}"))?.forget.oldest;
+        if !wanted.is_empty() && oldest != self.kept.oldest {
+            return Err(format!("kept from {oldest} on, not from {}", self.kept.oldest));
+        }
         let pins: BTreeMap<_, _> = store.pins().into_iter().map(|pin| (pin.name, pin.version)).collect();
         if pins != self.kept.pins {
             return Err(format!("pins {pins:?}, not {:?}", self.kept.pins));
