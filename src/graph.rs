@@ -7,7 +7,7 @@ use bristlecone_delta::{Found as StoredFound, Locator, Segments, format};
 use bristlecone_snapshot::{Guard, Lookup, SlotId, Slots, pin, prefetch_elements};
 use bristlecone_trie::levels::{self, Refs, Workspace};
 use bristlecone_trie::update::Arena;
-use bristlecone_trie::{B256, Hint, Item, NodeRef, Page, Shape};
+use bristlecone_trie::{B256, Entry, Hint, Item, NodeRef, Page, Shape};
 use bytes::Bytes;
 
 use crate::options::SchemeKind;
@@ -408,6 +408,20 @@ pub(crate) fn mark_of(head: u64, len: usize, tail: &[u8]) -> Option<u64> {
     }
 }
 
+/// The commit that made the page, or one before it: a page that was loaded does not say it, and is not older than what stands in it. Were it taken for as
+/// old as the store, a single old lease would hold the slot of every page that was ever evicted and changed.
+fn born(page: Page<'_>) -> u64 {
+    if page.stamp() != 0 {
+        return page.stamp();
+    }
+    let newest = |entry: Entry<'_>| match entry.item {
+        Item::Leaf { stamp, .. } => stamp,
+        Item::Account { stamp, wiped, .. } => stamp.max(wiped),
+        Item::Child { .. } | Item::Blinded { .. } => 0,
+    };
+    page.entries().map(newest).max().unwrap_or(0)
+}
+
 /// A page that has no place in the new version.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Superseded {
@@ -560,7 +574,7 @@ impl Arena for Committing<'_> {
             Some(Reference::Slot(id)) => {
                 // It may have been evicted this moment, as only leaves are. Then its birth is not known, and any older lease holds its slot.
                 let (born, bytes, kind) = self.block(id).map_or((0, 0, PageKind::Leaf), |page| {
-                    (page.stamp(), page.bytes().len() as u32, PageKind::of(page))
+                    (born(page), page.bytes().len() as u32, PageKind::of(page))
                 });
                 self.touched.borrow_mut().superseded.push(Superseded { id, born, bytes, kind });
             }

@@ -140,6 +140,21 @@ fn slots_do_not_pile_up_where_pages_come_and_go() {
 
 /// Superseded pages are trimmed long before their seal: what they held is computed or read again for whoever asks.
 #[test]
+fn an_old_snapshot_holds_what_it_sees_and_no_slot_of_what_came_and_went_since() {
+    let store = open(&flat());
+    fill(&store, 3_000, b"x");
+    let old = store.latest().unwrap();
+    let mut leased = Vec::new();
+    for round in 0..30u8 {
+        // Everything was evicted by now: it is loaded, changed, and evicted again.
+        fill(&store, 3_000, &[round]);
+        leased.push(settled(&store).leased_pages);
+    }
+    assert!(leased[29] <= leased[2], "{leased:?}");
+    assert_eq!(old.get(&7u64.to_be_bytes()).unwrap().unwrap(), b"x"[..]);
+}
+
+#[test]
 fn superseded_pages_are_trimmed_and_versions_before_their_seal_answer_and_prove_as_before() {
     const KEYS: u64 = 4_000;
     let value = |key: u64, version: u64| [version.to_be_bytes(), key.to_be_bytes()].concat();

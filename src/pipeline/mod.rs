@@ -206,8 +206,9 @@ impl Core {
 
     /// The oldest version that is kept, pins apart.
     pub(crate) fn oldest(&self) -> Option<u64> {
-        let in_memory = || self.versions.range().map(|range| *range.start());
-        let first = self.runs.first_version().or_else(in_memory)?;
+        // Memory first: versions leave it for the runs, where they are by then. The other way round some might be seen in neither.
+        let in_memory = self.versions.range().map(|range| *range.start());
+        let first = self.runs.first_version().or(in_memory)?;
         Some(first.max(self.kept.load().oldest))
     }
 
