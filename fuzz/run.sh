@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-seconds=${1:?how many seconds for each target? As in: bash fuzz/run.sh 12}
+seconds=${1:?how many seconds for each target? As in: bash fuzz/run.sh 8}
 shift
 cargo +nightly fuzz build >&2
 targets=("$@")

@@ -276,7 +276,7 @@ impl Session {
     fn quick(&mut self) {
         self.crash(&Chosen { workload: None, seeds: 4, seed: 0, stride: 1 }, None);
         self.errors(&Chosen { workload: None, seeds: 1, seed: 0, stride: 1 }, false, None, None);
-        self.corruption(1, 0, 1, false, None);
+        self.corruption(1, 0, 4, false, None);
         self.kill(100, 0, None);
         self.soak(45, false);
         self.soak(30, true);
