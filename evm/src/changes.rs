@@ -24,10 +24,52 @@ pub struct AccountChange {
     pub slots: HashMap<U256, U256>,
 }
 
-/// An account without code says so; the code of others is asked for by its hash when it is needed.
-pub(crate) fn with_known_code(mut info: AccountInfo) -> AccountInfo {
-    info.code = info.is_empty_code_hash().then(Bytecode::default);
-    info
+/// What one transaction left of an account that it changed. That an account was touched is no change: else all who call one
+/// contract would wait for each other.
+pub(crate) struct Left {
+    /// Its body; `None`: it is gone.
+    pub(crate) info: Option<AccountInfo>,
+    /// Whether that is another than before.
+    pub(crate) info_changed: bool,
+    /// Whether its storage went, before `slots` were written.
+    pub(crate) wiped: bool,
+    pub(crate) slots: Vec<(U256, U256)>,
+    /// Code that came with it.
+    pub(crate) code: Option<(B256, Bytecode)>,
+}
+
+impl Left {
+    /// `None` where nothing changed. EIP-161 is in it where the fork has it: revm marks on finishing what it must not clear.
+    pub(crate) fn of(account: revm::state::Account) -> Option<Self> {
+        if !account.is_touched() {
+            return None;
+        }
+        if account.is_selfdestructed() || account.is_empty() && !account.is_created() {
+            // One that never was need not go.
+            let was = account.is_selfdestructed() || !account.is_loaded_as_not_existing();
+            return was.then(|| Self {
+                info: None,
+                info_changed: true,
+                wiped: true,
+                slots: Vec::new(),
+                code: None,
+            });
+        }
+        let slots = account.storage.iter().filter(|(_, slot)| slot.is_changed());
+        let slots: Vec<_> = slots.map(|(slot, value)| (*slot, value.present_value)).collect();
+        let wiped = account.is_created();
+        let info_changed = wiped || account.is_changed();
+        if !info_changed && slots.is_empty() {
+            return None;
+        }
+        let before = account.original_info().code_hash;
+        let mut info = account.info;
+        // The code of every contract that ran is there too, and is in the store already.
+        let code = info.code.take().filter(|_| info.code_hash != before).map(|code| (info.code_hash, code));
+        // An account without code says so; the code of others is asked for by its hash when it is needed.
+        info.code = info.is_empty_code_hash().then(Bytecode::default);
+        Some(Self { info: Some(info), info_changed, wiped, slots, code })
+    }
 }
 
 /// The accounts that changed, and the codes that came.
@@ -40,31 +82,25 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Adds what one transaction (or one system call) left in revm's journal: accounts that were touched, with EIP-161
-    /// where the fork has it (revm marks on finishing what it must not clear), self-destructs and created accounts.
+    /// Adds what one transaction (or one system call) left in revm's journal: self-destructs and created accounts, and accounts
+    /// cleared by EIP-161 where the fork has it.
     pub fn apply(&mut self, state: EvmState) {
         for (address, account) in state {
-            if !account.is_touched() {
-                continue;
-            }
-            if account.is_selfdestructed() || account.is_empty() && !account.is_created() {
+            let Some(left) = Left::of(account) else { continue };
+            let Some(info) = left.info else {
                 self.delete(address);
                 continue;
-            }
+            };
             let change = self.accounts.entry(address).or_default();
-            if account.is_created() {
+            if left.wiped {
                 change.wiped = true;
                 change.slots.clear();
             }
-            let slots = account.storage.iter().filter(|(_, slot)| slot.is_changed());
-            change.slots.extend(slots.map(|(slot, value)| (*slot, value.present_value)));
-            let before = account.original_info().code_hash;
-            let mut info = account.info;
-            // The code of every contract that ran is there too, and is in the store already.
-            if let Some(code) = info.code.take().filter(|_| info.code_hash != before) {
-                self.codes.entry(info.code_hash).or_insert(code);
+            change.slots.extend(left.slots);
+            change.info = Some(info);
+            if let Some((hash, code)) = left.code {
+                self.codes.entry(hash).or_insert(code);
             }
-            change.info = Some(with_known_code(info));
         }
     }
 

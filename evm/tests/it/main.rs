@@ -17,5 +17,6 @@ mod hive;
 mod made;
 mod mainnet;
 mod parallel;
+mod real;
 mod tar;
 mod witness;

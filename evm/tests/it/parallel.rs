@@ -2,14 +2,14 @@
 
 use bristlecone::Store;
 use bristlecone_evm::{
-    Executor, StateDb,
+    CodeCache, Executor, StateDb,
     executor::{Executed, ExecutionStats},
 };
 
 use crate::{
     chain::{Chain, assert_state, store},
     hive::{head_state, hive},
-    mainnet::{RealBlock, grevm, pevm},
+    real::{RealBlock, grevm, pevm},
 };
 
 /// How many threads are tried: past the number of cores, the more often they are interrupted in the middle of something.
@@ -26,7 +26,7 @@ pub(crate) fn assert_same(name: &str, one: &Executed, many: &Executed) {
 }
 
 fn compare(real: &RealBlock, store: &Store, workers: impl IntoIterator<Item = usize>) -> ExecutionStats {
-    let db: StateDb = real.db(store.latest().unwrap());
+    let db: StateDb = real.db(store.latest().unwrap(), &CodeCache::default());
     let one = real.execute(&Executor::new(real.rules.clone()), &db);
     let mut stats = ExecutionStats::default();
     for workers in workers {

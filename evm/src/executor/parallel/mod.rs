@@ -1,10 +1,8 @@
 //! The transactions of a block on several threads, with the result that they have one after the other.
 //!
-//! Optimistic, after Block-STM: each transaction runs on what the ones before it wrote so far ([`memory`]) over the state before
-//! the block ([`base`]), which all threads read without a lock of the store. Where that turns out to have changed, it runs
-//! again ([`scheduler`]). What is known beforehand about who depends on whom ([`Hints`](super::Hints)) saves runs and decides nothing.
+//! Optimistic, after Block-STM: each transaction runs on what the ones before it wrote so far over the state before
+//! the block ([`memory`]). Where that turns out to have changed, it runs again ([`scheduler`]). What is known beforehand about who depends on whom ([`Hints`](super::Hints)) saves runs and decides nothing.
 
-mod base;
 mod fee;
 mod memory;
 mod scheduler;
@@ -15,14 +13,12 @@ use std::sync::{
     atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
+use alloy_consensus::{Transaction as _, transaction::Recovered};
 use alloy_primitives::U256;
 use rayon::ThreadPool;
 use revm::{
     Context, ExecuteEvm, MainBuilder, MainContext,
-    context::{
-        TxEnv,
-        result::{EVMError, ExecutionResult},
-    },
+    context::result::{EVMError, ExecutionResult},
     handler::{Handler, MainnetContext, MainnetEvm},
     state::EvmState,
 };
@@ -32,10 +28,14 @@ use super::{
     env::{Surroundings, tx_env},
     evm_error,
 };
-use crate::{Error, StateError, block::Block, changes::Overlay, db::State};
-use base::Base;
+use crate::{
+    Error, StateError,
+    block::{Block, Transaction},
+    changes::{Left, Overlay},
+    db::State,
+};
 use fee::FeeAside;
-use memory::{Memory, Place, Read, Value, with_fee};
+use memory::{Body, Memory, Read, Write};
 use scheduler::{Run, Scheduler, Task};
 use view::View;
 
@@ -44,27 +44,18 @@ const PREFETCH: usize = 32;
 
 type Failure = EVMError<StateError>;
 
-/// What the last run of a transaction gave.
+/// What the last run of a transaction gave, besides what it wrote.
 #[derive(Debug, Default)]
 struct Outcome {
     reads: Vec<Read>,
-    result: Option<Result<Success, Failure>>,
-}
-
-#[derive(Debug)]
-struct Success {
-    result: ExecutionResult,
-    state: EvmState,
-    /// What the beneficiary gets on top; `None` where `state` has it already.
-    fee: Option<U256>,
+    result: Option<Result<ExecutionResult, Failure>>,
 }
 
 struct Shared<'a, D> {
     around: &'a Surroundings,
-    transactions: Vec<TxEnv>,
+    transactions: &'a [Recovered<Transaction>],
     hints: &'a Hints,
-    base: &'a Base<'a, D>,
-    memory: Memory,
+    memory: Memory<'a, D>,
     scheduler: Scheduler,
     outcomes: Vec<Mutex<Outcome>>,
     /// The next transactions to be prefetched.
@@ -85,14 +76,12 @@ pub(super) fn transactions<D: State>(
 ) -> Result<(Vec<ExecutionResult>, ExecutionStats), Error> {
     let number = block.header.number;
     let count = block.transactions.len();
-    let first = std::mem::take(state.changes_mut());
-    let base = Base::new(state.base(), &first);
+    let mut first = std::mem::take(state.changes_mut());
     let shared = Shared {
         around,
-        transactions: block.transactions.iter().map(tx_env).collect(),
+        transactions: &block.transactions,
         hints,
-        base: &base,
-        memory: Memory::new(count, around.spec),
+        memory: Memory::new(state.base(), &first, count, around.spec),
         scheduler: Scheduler::new(count),
         outcomes: (0..count).map(|_| Mutex::default()).collect(),
         prefetch: AtomicUsize::new(0),
@@ -102,43 +91,26 @@ pub(super) fn transactions<D: State>(
     };
     pool.broadcast(|_| shared.work());
     let Shared { outcomes, runs, waits, failed, memory, .. } = shared;
-    drop(memory);
     if let Some((index, source)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
         return Err(evm_error(number, index, EVMError::Database(source)));
+    }
+    let mut results = Vec::with_capacity(count);
+    for (index, outcome) in outcomes.into_iter().enumerate() {
+        let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let missing = || Failure::Custom("a transaction was never run: this is a defect".into());
+        let result = outcome.result.unwrap_or_else(|| Err(missing()));
+        results.push(result.map_err(|error| evm_error(number, index, error))?);
     }
     let stats = ExecutionStats {
         transactions: count as u64,
         runs: runs.into_inner(),
         waits: waits.into_inner(),
-        reads: base.reads(),
+        reads: memory.reads(),
     };
-    drop(base);
+    let changed = memory.into_changes().map_err(|source| Error::Read { number, source })?;
+    changed.add_to(&mut first);
     *state.changes_mut() = first;
-    let mut results = Vec::with_capacity(count);
-    for (index, outcome) in outcomes.into_iter().enumerate() {
-        let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let missing = || Failure::Custom("a transaction was never run: this is a defect".into());
-        let success = outcome.result.unwrap_or_else(|| Err(missing()));
-        let success = success.map_err(|error| evm_error(number, index, error))?;
-        state.changes_mut().apply(success.state);
-        if let Some(fee) = success.fee {
-            pay(around, state, fee).map_err(|source| Error::Read { number, source })?;
-        }
-        results.push(success.result);
-    }
     Ok((results, stats))
-}
-
-/// Pays a fee that was left aside.
-fn pay<D: State>(around: &Surroundings, state: &mut Overlay<'_, D>, fee: U256) -> Result<(), StateError> {
-    let beneficiary = around.block.beneficiary;
-    let before = state.info(beneficiary)?;
-    match with_fee(around.spec, before.clone(), fee) {
-        Some(info) => state.changes_mut().set_info(beneficiary, info),
-        None if before.is_some() => state.changes_mut().delete(beneficiary),
-        None => {}
-    }
-    Ok(())
 }
 
 type Evm<'a, D> = MainnetEvm<MainnetContext<View<'a, D>>>;
@@ -150,7 +122,7 @@ impl<'a, D: State> Shared<'a, D> {
             return self.fail(index, error);
         }
         let mut evm = Context::mainnet()
-            .with_db(View::new(self.base, &self.memory))
+            .with_db(View::new(&self.memory))
             .with_block(self.around.block.clone())
             .with_cfg(self.around.cfg.clone())
             .build_mainnet();
@@ -183,9 +155,9 @@ impl<'a, D: State> Shared<'a, D> {
             };
             let (mut addresses, mut slots) = (Vec::new(), Vec::new());
             for transaction in rest.iter().take(PREFETCH) {
-                addresses.push(transaction.caller);
-                addresses.extend(transaction.kind.to());
-                for item in &transaction.access_list.0 {
+                addresses.push(transaction.signer());
+                addresses.extend(transaction.to());
+                for item in transaction.access_list().into_iter().flat_map(|list| list.iter()) {
                     addresses.push(item.address);
                     slots.extend(
                         item.storage_keys.iter().map(|slot| (item.address, U256::from_be_bytes(slot.0))),
@@ -198,7 +170,7 @@ impl<'a, D: State> Shared<'a, D> {
             }
             addresses.sort_unstable();
             addresses.dedup();
-            self.base.prefetch(&addresses, &slots).map_err(|error| (start, error))?;
+            self.memory.prefetch(&addresses, &slots).map_err(|error| (start, error))?;
         }
     }
 
@@ -229,7 +201,10 @@ impl<'a, D: State> Shared<'a, D> {
                     return None;
                 }
                 result => {
-                    let writes = result.as_ref().map(|done| self.writes(done)).unwrap_or_default();
+                    let (result, writes) = match result {
+                        Ok((result, writes)) => (Ok(result), writes),
+                        Err(error) => (Err(error), Vec::new()),
+                    };
                     let reads = evm.ctx.journaled_state.database.take_reads();
                     if let Some(outcome) = self.outcomes.get(transaction) {
                         *outcome.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -242,13 +217,13 @@ impl<'a, D: State> Shared<'a, D> {
         }
     }
 
-    /// Runs a transaction once.
-    fn run(&self, evm: &mut Evm<'a, D>, transaction: usize) -> Result<Success, Failure> {
+    /// Runs a transaction once: what came out, and what it wrote.
+    fn run(&self, evm: &mut Evm<'a, D>, transaction: usize) -> Result<(ExecutionResult, Vec<Write>), Failure> {
         let Some(tx) = self.transactions.get(transaction) else {
             return Err(Failure::Custom("no such transaction: this is a defect".into()));
         };
         evm.ctx.journaled_state.database.begin(transaction);
-        evm.ctx.tx = tx.clone();
+        evm.ctx.tx = tx_env(tx);
         let mut handler = FeeAside::<_, Failure>::new();
         let result = handler.run(evm);
         let beneficiary = self.around.block.beneficiary;
@@ -261,45 +236,27 @@ impl<'a, D: State> Shared<'a, D> {
             fee = None;
         }
         let state = evm.finalize();
-        Ok(Success { result: result?, state, fee })
+        let result = result?;
+        let mut writes = self.writes(state);
+        writes.extend(fee.map(|fee| Write::Account(beneficiary, Body::Paid(fee))));
+        Ok((result, writes))
     }
 
-    /// What a run wrote, and new codes put where later ones find them. That an account was touched is no write: else all
-    /// who call one contract would wait for each other.
-    fn writes(&self, done: &Success) -> Vec<(Place, Value)> {
+    /// What a run wrote, and new codes put where later ones find them.
+    fn writes(&self, state: EvmState) -> Vec<Write> {
         let mut writes = Vec::new();
-        for (address, account) in done.state.iter().filter(|(_, account)| account.is_touched()) {
-            let gone = account.is_selfdestructed() || account.is_empty() && !account.is_created();
-            if gone {
-                // One that never was need not go.
-                if account.is_selfdestructed() || !account.is_loaded_as_not_existing() {
-                    writes.push((Place::Account(*address), Value::Account(None)));
-                    writes.push((Place::Wipe(*address), Value::Wiped));
-                }
-                continue;
+        for (address, account) in state {
+            let Some(left) = Left::of(account) else { continue };
+            if left.wiped {
+                writes.push(Write::Wipe(address));
             }
-            if account.is_created() {
-                writes.push((Place::Wipe(*address), Value::Wiped));
+            if let Some((hash, code)) = left.code {
+                self.memory.add_code(hash, code);
             }
-            if account.is_created() || account.is_changed() {
-                let mut info = account.info.clone();
-                if let Some(code) = info.code.take()
-                    && info.code_hash != account.original_info().code_hash
-                {
-                    self.memory.add_code(info.code_hash, code);
-                }
-                writes.push((
-                    Place::Account(*address),
-                    Value::Account(Some(crate::changes::with_known_code(info))),
-                ));
+            if left.info_changed {
+                writes.push(Write::Account(address, Body::Is(left.info)));
             }
-            let slots = account.storage.iter().filter(|(_, slot)| slot.is_changed());
-            writes.extend(
-                slots.map(|(slot, value)| (Place::Slot(*address, *slot), Value::Slot(value.present_value))),
-            );
-        }
-        if let Some(fee) = done.fee {
-            writes.push((Place::Account(self.around.block.beneficiary), Value::Fee(fee)));
+            writes.extend(left.slots.into_iter().map(|(slot, value)| Write::Slot(address, slot, value)));
         }
         writes
     }

@@ -6,24 +6,20 @@ use revm::{
     state::{AccountInfo, Bytecode},
 };
 
-use super::{
-    base::Base,
-    memory::{Memory, Origins, Place, Read},
-};
+use super::memory::{Memory, Place, Read};
 use crate::{StateError, db::State};
 
 pub(super) struct View<'a, D> {
-    base: &'a Base<'a, D>,
-    memory: &'a Memory,
+    memory: &'a Memory<'a, D>,
     transaction: usize,
     reads: Vec<Read>,
-    /// The last account whose wipe was looked for: slots come in runs of one account.
-    wipe_of: Option<(Address, Origins)>,
+    /// The last account whose wipe was looked for, and who wiped it: slots come in runs of one account.
+    wipe_of: Option<(Address, Option<usize>)>,
 }
 
 impl<'a, D: State> View<'a, D> {
-    pub(super) fn new(base: &'a Base<'a, D>, memory: &'a Memory) -> Self {
-        Self { base, memory, transaction: 0, reads: Vec::new(), wipe_of: None }
+    pub(super) fn new(memory: &'a Memory<'a, D>) -> Self {
+        Self { memory, transaction: 0, reads: Vec::new(), wipe_of: None }
     }
 
     /// For a run of this transaction from now on.
@@ -39,16 +35,17 @@ impl<'a, D: State> View<'a, D> {
     }
 
     /// Who wiped the account's storage before, noted once for slots that follow each other.
-    fn wipe(&mut self, address: Address) -> Result<Origins, StateError> {
-        if let Some((known, origins)) = &self.wipe_of
+    fn wiped(&mut self, address: Address) -> Result<Option<usize>, StateError> {
+        if let Some((known, by)) = &self.wipe_of
             && *known == address
         {
-            return Ok(origins.clone());
+            return Ok(*by);
         }
-        let (_, origins) = self.memory.wiped(self.transaction, address).map_err(StateError::Waits)?;
-        self.reads.push(Read { place: Place::Wipe(address), origins: origins.clone() });
-        self.wipe_of = Some((address, origins.clone()));
-        Ok(origins)
+        let origins = self.memory.wiped(self.transaction, address).map_err(StateError::Waits)?;
+        let by = origins.first().map(|run| run.transaction);
+        self.reads.push(Read { place: Place::Wipe(address), origins });
+        self.wipe_of = Some((address, by));
+        Ok(by)
     }
 }
 
@@ -56,35 +53,25 @@ impl<D: State> Database for View<'_, D> {
     type Error = StateError;
 
     fn basic(&mut self, address: Address) -> Result<Option<AccountInfo>, StateError> {
-        let found = self.memory.account(self.transaction, address, || self.base.account(address))?;
+        let found = self.memory.account(self.transaction, address)?;
         let (info, origins) = found.map_err(StateError::Waits)?;
         self.reads.push(Read { place: Place::Account(address), origins });
         Ok(info)
     }
 
     fn code_by_hash(&mut self, hash: B256) -> Result<Bytecode, StateError> {
-        match self.memory.code(hash) {
-            Some(code) => Ok(code),
-            None => self.base.code(hash),
-        }
+        self.memory.code(hash)
     }
 
     fn storage(&mut self, address: Address, slot: U256) -> Result<U256, StateError> {
-        let wipe = self.wipe(address)?;
-        let found = self.memory.slot(self.transaction, address, slot).map_err(StateError::Waits)?;
-        let (written, origins) = found;
-        let by = |origins: &Origins| origins.first().map(|run| run.transaction);
-        // Within a transaction the wipe comes before its writes.
-        let wiped = by(&wipe) > by(&origins);
+        let wiped = self.wiped(address)?;
+        let found = self.memory.slot(self.transaction, address, slot, wiped)?;
+        let (value, origins) = found.map_err(StateError::Waits)?;
         self.reads.push(Read { place: Place::Slot(address, slot), origins });
-        match written.filter(|_| !wiped) {
-            Some(value) => Ok(value),
-            None if !wipe.is_empty() => Ok(U256::ZERO),
-            None => self.base.slot(address, slot),
-        }
+        Ok(value)
     }
 
     fn block_hash(&mut self, number: u64) -> Result<B256, StateError> {
-        self.base.block_hash(number)
+        self.memory.block_hash(number)
     }
 }
