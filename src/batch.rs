@@ -2,14 +2,13 @@
 
 use std::ops::Range;
 
-use alloy_primitives::keccak256;
-use bristlecone_delta::format::{MAX_KEY_BYTES, MAX_PAYLOAD_BYTES, MAX_VALUE_BYTES};
+use bristlecone_delta::format::{MAX_PAYLOAD_BYTES, MAX_VALUE_BYTES};
 use bristlecone_trie::account::trim;
-use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::{Account, B256, Body, Change, Op, Shape, U256};
 use bytes::Bytes;
 
 use crate::options::{KeyMode, Namespace, SchemeKind, shape_name};
+use crate::trie_key::TrieKey;
 use crate::{Error, Result};
 
 /// The changes of one commit, over any number of namespaces. The last word on a key counts; within an account a
@@ -246,7 +245,9 @@ impl Changes {
         let room = self.bytes.len() + longer + 32 * slots;
         let mut out = Prepared { bytes: Vec::with_capacity(room), ops: Vec::new() };
         out.ops.reserve(self.entries.len());
-        let mut last_address: Option<(&[u8], TrieKey)> = None;
+        // What is hashed: each address once in a row, and each slot.
+        let mut keys: Vec<&[u8]> = Vec::with_capacity(self.entries.len() + slots);
+        let mut last_address: Option<&[u8]> = None;
         for entry in &self.entries {
             if entry.kind.shape() != namespace.shape {
                 let what =
@@ -260,15 +261,29 @@ impl Changes {
             if entry.kind == Kind::Put && value.is_empty() && namespace.scheme == SchemeKind::Ethereum {
                 return Err(Error::EmptyValue { namespace: namespace.name.clone() });
             }
-            let trie_key = match &last_address {
-                Some((last, trie_key)) if *last == key => *trie_key,
-                _ => TrieKey::new(namespace, key)?,
+            if last_address != Some(key) {
+                keys.push(key);
+                last_address = Some(key);
+            }
+            keys.extend(entry.slot.as_ref().map(|slot| slot.as_slice()));
+        }
+        let trie_keys = TrieKey::many(namespace, &keys)?;
+        let mut trie_keys = trie_keys.iter();
+        let mut address: Option<(&[u8], &TrieKey)> = None;
+        let missing = || Error::Internal("a key that was not hashed");
+        for entry in &self.entries {
+            let key = self.bytes.get(entry.key.clone()).unwrap_or_default();
+            let value = self.bytes.get(entry.value.clone()).unwrap_or_default();
+            let trie_key = match address {
+                Some((last, trie_key)) if last == key => trie_key,
+                _ => trie_keys.next().ok_or_else(missing)?,
             };
-            last_address = Some((key, trie_key));
+            address = Some((key, trie_key));
             let start = out.bytes.len();
             out.bytes.extend_from_slice(trie_key.bytes(key));
             if let Some(slot) = &entry.slot {
-                out.bytes.extend_from_slice(TrieKey::new(namespace, slot.as_slice())?.bytes(slot.as_slice()));
+                let trie_slot = trie_keys.next().ok_or_else(missing)?;
+                out.bytes.extend_from_slice(trie_slot.bytes(slot.as_slice()));
             }
             let middle = out.bytes.len();
             out.bytes.extend_from_slice(value);
@@ -288,35 +303,6 @@ impl Changes {
 
 fn check_len(what: &'static str, len: usize, limit: usize) -> Result<()> {
     if len > limit { Err(Error::TooLong { what, len, limit }) } else { Ok(()) }
-}
-
-/// A key as the trie has it.
-#[derive(Clone, Copy)]
-pub(crate) enum TrieKey {
-    Hashed(B256),
-    Raw,
-}
-
-impl TrieKey {
-    pub(crate) fn new(namespace: &Namespace, key: &[u8]) -> Result<Self> {
-        match (namespace.keys, namespace.scheme) {
-            (KeyMode::Hashed, SchemeKind::Ethereum) => Ok(Self::Hashed(keccak256(key))),
-            (KeyMode::Hashed, SchemeKind::Blake3) => {
-                Ok(Self::Hashed(B256::new(*blake3::hash(key).as_bytes())))
-            }
-            (KeyMode::Raw, _) if namespace.shape == Shape::Accounts && key.len() != ACCOUNT_BYTES => {
-                Err(Error::RawKey(key.len()))
-            }
-            (KeyMode::Raw, _) => check_len("a key", key.len(), MAX_KEY_BYTES).map(|()| Self::Raw),
-        }
-    }
-
-    pub(crate) fn bytes<'a>(&'a self, key: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::Hashed(hash) => hash.as_slice(),
-            Self::Raw => key,
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -442,6 +428,8 @@ fn head(key: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use bristlecone_delta::format::MAX_KEY_BYTES;
+
     use super::*;
 
     #[test]

@@ -2,6 +2,7 @@
 
 use bristlecone_delta::{Locator, SealedVersion, SegmentView, Stamp};
 use bristlecone_trie::page::ACCOUNT_BYTES;
+use bristlecone_trie::path::{common_prefix, nibble};
 use bristlecone_trie::{B256, Body, Change, Op, Shape};
 
 use crate::batch::Prepared;
@@ -9,7 +10,7 @@ use crate::graph::{Found, Graph};
 use crate::options::Namespace;
 use crate::overlay::Overlay;
 use crate::reference::Reference;
-use crate::runs::{List, Past, Run};
+use crate::runs::{List, Past};
 use crate::{Error, Result};
 
 /// The operations of a commit, by namespace.
@@ -55,9 +56,8 @@ impl Past {
         let before = self.before.as_deref();
         let root = word(before.and_then(|before| before.root(space)));
         let overlay = Overlay::new(graph, namespace.scheme, namespace.shape, root);
-        for (stamp, ops) in &operations(graph, &self.run, before, space, self.stamp())? {
-            let ops: Vec<Op<'_>> = ops.iter().map(OwnedOp::borrow).collect();
-            overlay.apply(&ops, stamp.word())?;
+        for (stamp, ops) in operations_on(graph, self, space, None)? {
+            overlay.apply(&ops.ops(), stamp.word())?;
         }
         Ok(overlay)
     }
@@ -67,13 +67,12 @@ impl Past {
         let versions = self.run.seal.versions.iter().take_while(|sealed| sealed.stamp <= self.stamp());
         let mut out: Vec<_> = versions.map(|sealed| (sealed, Vec::new())).collect();
         for space in 0..spaces {
-            for (stamp, ops) in operations(graph, &self.run, self.before.as_deref(), space, self.stamp())? {
+            for (stamp, ops) in operations_on(graph, self, space, None)? {
                 let at = out.binary_search_by_key(&stamp, |(sealed, _)| sealed.stamp);
                 let (_, batches) = at.ok().and_then(|at| out.get_mut(at)).ok_or_else(|| Error::Damaged {
                     what: format!("the run up to version {}, with changes of no version,", self.run.last),
                 })?;
-                let ops: Vec<Op<'_>> = ops.iter().map(OwnedOp::borrow).collect();
-                batches.push((space as u16, Prepared::from_ops(&ops)));
+                batches.push((space as u16, Prepared::from_ops(&ops.ops())));
             }
         }
         Ok(out)
@@ -271,41 +270,99 @@ impl OwnedOp {
     }
 }
 
-/// The operations of `run` up to `stamp`, as batches by stamp: what the run table kept, and of the entries of the stored trie
-/// those that the run changed. Together they are all that had an effect.
-fn operations(
+/// The first two nibbles of some keys, each once: operations elsewhere are of no interest.
+pub(crate) struct Ways(Vec<[u8; 2]>);
+
+impl Ways {
+    /// `None` where a key is shorter.
+    pub(crate) fn new(keys: &[&[u8]]) -> Option<Self> {
+        let way = |key: &&[u8]| (!key.is_empty()).then(|| [nibble(key, 0), nibble(key, 1)]);
+        let mut ways = keys.iter().map(way).collect::<Option<Vec<_>>>()?;
+        ways.sort_unstable();
+        ways.dedup();
+        Some(Self(ways))
+    }
+
+    pub(crate) fn all(&self) -> &[[u8; 2]] {
+        &self.0
+    }
+
+    /// Whether a path of `end` nibbles lies on or below one of the ways, or above.
+    fn touch(&self, path: &[u8], end: usize) -> bool {
+        let end = end.min(2);
+        self.starts().any(|way| common_prefix(&[way], path, 0, end) == end)
+    }
+
+    /// The byte that the keys of each way begin with.
+    fn starts(&self) -> impl Iterator<Item = u8> {
+        self.0.iter().map(|[first, second]| first << 4 | second)
+    }
+}
+
+/// The operations of one commit, sorted by key.
+pub(crate) struct OwnedOps(Vec<OwnedOp>);
+
+impl OwnedOps {
+    pub(crate) fn ops(&self) -> Vec<Op<'_>> {
+        self.0.iter().map(OwnedOp::borrow).collect()
+    }
+}
+
+/// The operations of the run up to the version `past`, by commit: what the run table kept, and of the entries of the stored trie
+/// those that the run changed. Together they are all that had an effect. With `ways`, only those below these.
+pub(crate) fn operations_on(
     graph: &Graph,
-    run: &Run,
-    before: Option<&Run>,
+    past: &Past,
     space: usize,
-    stamp: Stamp,
-) -> Result<Vec<(Stamp, Vec<OwnedOp>)>> {
+    ways: Option<&Ways>,
+) -> Result<Vec<(Stamp, OwnedOps)>> {
+    let (run, before, stamp) = (&past.run, past.before.as_deref(), past.stamp());
     let mut ops: Vec<(Stamp, OwnedOp)> = Vec::new();
     if let Some(table) = run.table(space) {
         let view = graph.segments.view();
-        for op in view.table(table)?.iter_from(0) {
-            let op = op?;
-            if op.stamp <= stamp {
-                ops.push((op.stamp, OwnedOp::of(op.key, &op.change)));
+        let table = view.table(table)?;
+        let mut take = |from: usize, start: Option<u8>| -> Result<()> {
+            for op in table.iter_from(from) {
+                let op = op?;
+                if start.is_some() && op.key.first().copied() != start {
+                    break;
+                }
+                if op.stamp <= stamp {
+                    ops.push((op.stamp, OwnedOp::of(op.key, &op.change)));
+                }
+            }
+            Ok(())
+        };
+        match ways {
+            None => take(0, None)?,
+            Some(ways) => {
+                for start in ways.starts() {
+                    take(table.lower_bound(&[start], Stamp::from_word(0))?, Some(start))?;
+                }
             }
         }
     }
     if let Some(root) = run.root(space) {
-        let since = before.map_or(0, |before| before.end.word());
-        // A record that is older than the last seal's is part of its trie: nothing below it is new.
-        let fresh = before.map_or(0, |before| before.locator.word());
-        changed_entries(graph, root, fresh, since, stamp, &mut Vec::new(), &mut ops)?;
+        let changed = Changed {
+            graph,
+            since: before.map_or(0, |before| before.end.word()),
+            // A record that is older than the last seal's is part of its trie: nothing below it is new.
+            fresh: before.map_or(0, |before| before.locator.word()),
+            stamp,
+            ways,
+        };
+        changed.entries(root, &mut Vec::new(), &mut ops)?;
     }
     ops.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
-    let mut batches: Vec<(Stamp, Vec<OwnedOp>)> = Vec::new();
+    let mut batches: Vec<(Stamp, OwnedOps)> = Vec::new();
     for (stamp, op) in ops {
         match batches.last_mut() {
-            Some((last, batch)) if *last == stamp => match batch.last_mut() {
+            Some((last, batch)) if *last == stamp => match batch.0.last_mut() {
                 // The table's word on an account has the wipe; the stored body repeats the rest.
                 Some(previous) if previous.key == op.key => merge(previous, op),
-                _ => batch.push(op),
+                _ => batch.0.push(op),
             },
-            _ => batches.push((stamp, vec![op])),
+            _ => batches.push((stamp, OwnedOps(vec![op]))),
         }
     }
     Ok(batches)
@@ -322,47 +379,53 @@ fn merge(kept: &mut OwnedOp, other: OwnedOp) {
     }
 }
 
-/// Collects the leaves and bodies below the stored page `page` that were changed after `since` and up to `stamp`.
-fn changed_entries(
-    graph: &Graph,
-    page: Locator,
-    fresh: u64,
+/// What of a stored trie was changed after `since` and up to `stamp`.
+struct Changed<'a> {
+    graph: &'a Graph,
     since: u64,
+    /// Older records have nothing below them that is new.
+    fresh: u64,
     stamp: Stamp,
-    stem: &mut Vec<u8>,
-    out: &mut Vec<(Stamp, OwnedOp)>,
-) -> Result<()> {
-    use bristlecone_trie::{Item, Page};
-    if page.word() <= fresh {
-        return Ok(());
-    }
-    let loaded = graph.segments.load(page)?;
-    let view = Page::new(&loaded.bytes);
-    let mut account = stem.get(..ACCOUNT_BYTES).unwrap_or_default().to_vec();
-    for entry in view.entries() {
-        let start = if entry.below { ACCOUNT_BYTES } else { view.depth() / 2 };
-        let above = if entry.below { &account } else { &*stem };
-        let mut key = above.get(..start).unwrap_or_default().to_vec();
-        key.extend_from_slice(entry.tail);
-        let in_run = |at: u64| at > since && at <= stamp.word();
-        match entry.item {
-            Item::Child { reference } => {
-                let child =
-                    Locator::from_word(reference).ok_or(Error::Internal("a stored child is no record"))?;
-                changed_entries(graph, child, fresh, since, stamp, &mut key, out)?;
-            }
-            Item::Leaf { stamp: at, value } if in_run(at) => {
-                out.push((Stamp::from_word(at), OwnedOp { key, change: OwnedChange::Put(value.to_vec()) }));
-            }
-            Item::Account { stamp: at, body, .. } => {
-                account.clone_from(&key);
-                if in_run(at) {
-                    let change = OwnedChange::Account(Some(Some(body.to_vec())), false);
+    ways: Option<&'a Ways>,
+}
+
+impl Changed<'_> {
+    /// Collects the leaves and bodies below the stored page `page`, to which `stem` leads.
+    fn entries(&self, page: Locator, stem: &mut Vec<u8>, out: &mut Vec<(Stamp, OwnedOp)>) -> Result<()> {
+        use bristlecone_trie::{Item, Page};
+        if page.word() <= self.fresh {
+            return Ok(());
+        }
+        let loaded = self.graph.segments.load(page)?;
+        let view = Page::new(&loaded.bytes);
+        let mut account = stem.get(..ACCOUNT_BYTES).unwrap_or_default().to_vec();
+        for entry in view.entries() {
+            let start = if entry.below { ACCOUNT_BYTES } else { view.depth() / 2 };
+            let above = if entry.below { &account } else { &*stem };
+            let mut key = above.get(..start).unwrap_or_default().to_vec();
+            key.extend_from_slice(entry.tail);
+            let in_run = |at: u64| at > self.since && at <= self.stamp.word();
+            let is_asked = self.ways.is_none_or(|ways| ways.touch(&key, entry.end));
+            match entry.item {
+                Item::Child { reference } if is_asked => {
+                    let child = Locator::from_word(reference)
+                        .ok_or(Error::Internal("a stored child is no record"))?;
+                    self.entries(child, &mut key, out)?;
+                }
+                Item::Leaf { stamp: at, value } if is_asked && in_run(at) => {
+                    let change = OwnedChange::Put(value.to_vec());
                     out.push((Stamp::from_word(at), OwnedOp { key, change }));
                 }
+                Item::Account { stamp: at, body, .. } => {
+                    account.clone_from(&key);
+                    if is_asked && in_run(at) {
+                        let change = OwnedChange::Account(Some(Some(body.to_vec())), false);
+                        out.push((Stamp::from_word(at), OwnedOp { key, change }));
+                    }
+                }
+                _ => {}
             }
-            _ => {}
         }
+        Ok(())
     }
-    Ok(())
 }

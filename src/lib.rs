@@ -56,6 +56,8 @@ mod snapshot;
 mod state;
 mod stats;
 mod store;
+mod tops;
+mod trie_key;
 mod value;
 mod witness;
 

@@ -1,12 +1,11 @@
 //! How a store is opened.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use bristlecone_delta::vfs::{DiskVfs, Vfs};
 use bristlecone_trie::Shape;
 
-use crate::{Error, Result, Retention, Store};
+use crate::{Error, Result, Retention};
 
 /// Which hash rule a namespace has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -198,7 +197,7 @@ impl Options {
         Self { backpressure, ..self }
     }
 
-    /// Which versions are kept. Default: all that [`prune`](Store::prune) left. What went before is gone, whatever this says.
+    /// Which versions are kept. Default: all that [`prune`](crate::Store::prune) left. What went before is gone, whatever this says.
     #[must_use]
     pub fn retention(self, retention: Retention) -> Self {
         Self { retention, ..self }
@@ -241,17 +240,7 @@ impl Options {
         Self { vfs, ..self }
     }
 
-    /// Opens the store in `dir`, or makes it.
-    ///
-    /// # Errors
-    ///
-    /// The directory is no store, is in use, has another configuration or a newer format, or is damaged.
-    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
-        self.check()?;
-        Store::open_with(self, dir.as_ref())
-    }
-
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         let bad = |option, reason: &str| Err(Error::BadOption { option, reason: reason.into() });
         if self.roots == RootSchedule::Every(0) {
             return bad("roots", "every 0 versions is no schedule");

@@ -53,6 +53,16 @@ impl<'g> Overlay<'g> {
         self.root.get()
     }
 
+    /// From now on the page that `word` names is this one, with these references.
+    pub(crate) fn put_page(&self, word: u64, bytes: Vec<u8>, refs: Vec<NodeRef>) {
+        self.hold(Some(word), bytes, Some(refs.into_boxed_slice()));
+    }
+
+    /// From now on the page that `word` names is the root page.
+    pub(crate) fn set_root(&self, word: u64) {
+        self.root.set(Some(word));
+    }
+
     /// Applies `ops` in scratch pages; the root is then that of the result.
     pub(crate) fn apply(&self, ops: &[Op<'_>], stamp: u64) -> Result<()> {
         let updated = update::update(self, self.shape, self.root.get(), ops, stamp)?;

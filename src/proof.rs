@@ -1,7 +1,7 @@
 //! Proofs at any kept version.
 
 use bristlecone_trie::levels::HashError;
-use bristlecone_trie::proof::{self, MultiProof, ProofScheme, Proved};
+use bristlecone_trie::proof::{self, MultiProof, ProofScheme, Proved, ProvedAccount, ProvedMany};
 use bristlecone_trie::{Account, B256, Shape, U256};
 
 use crate::options::SchemeKind;
@@ -62,7 +62,9 @@ pub struct SlotProof {
 impl View<'_> {
     /// Proves what stands at a flat key. Waits for the version's root where it is not known yet.
     ///
-    /// Cost: the pages on the path; inside a sealed run also applying the run's operations up to the version again.
+    /// Cost: the pages on the path. Inside a sealed run also applying operations of the run up to the version again: where the run
+    /// table has the hashes below the root page (of versions whose root was computed and that changed many keys), those below one
+    /// child page of the root page; otherwise all.
     ///
     /// # Errors
     ///
@@ -70,10 +72,9 @@ impl View<'_> {
     pub fn prove(&self, key: &[u8]) -> Result<KeyProof> {
         let trie_key = self.key(Shape::Flat, "a flat key", key)?;
         let trie_key = trie_key.bytes(key);
-        let overlay = self.snapshot.overlay(self.space, true)?;
         let proved = match self.info().scheme {
-            SchemeKind::Ethereum => prove::<Ethereum>(&overlay, trie_key),
-            SchemeKind::Blake3 => prove::<Blake3>(&overlay, trie_key),
+            SchemeKind::Ethereum => self.prove_key::<Ethereum>(trie_key),
+            SchemeKind::Blake3 => self.prove_key::<Blake3>(trie_key),
         }?;
         Ok(KeyProof { key: trie_key.to_vec(), value: proved.value, nodes: proved.nodes })
     }
@@ -91,16 +92,10 @@ impl View<'_> {
         });
         let trie_keys = trie_keys.collect::<Result<Vec<_>>>()?;
         let borrowed: Vec<&[u8]> = trie_keys.iter().map(Vec::as_slice).collect();
-        let overlay = self.snapshot.overlay(self.space, true)?;
         let proved = match self.info().scheme {
-            SchemeKind::Ethereum => {
-                proof::prove_many::<Ethereum>(&overlay, Shape::Flat, overlay.root(), &borrowed)
-            }
-            SchemeKind::Blake3 => {
-                proof::prove_many::<Blake3>(&overlay, Shape::Flat, overlay.root(), &borrowed)
-            }
-        };
-        let proved = proved.map_err(|error| failure(&overlay, &error))?;
+            SchemeKind::Ethereum => self.prove_keys::<Ethereum>(&borrowed),
+            SchemeKind::Blake3 => self.prove_keys::<Blake3>(&borrowed),
+        }?;
         Ok(ManyProof { keys: trie_keys, values: proved.values, proof: proved.proof })
     }
 
@@ -112,16 +107,10 @@ impl View<'_> {
     pub fn prove_account(&self, address: &[u8], slots: &[B256]) -> Result<AccountProof> {
         let key = self.trie_account(address)?;
         let keys = slots.iter().map(|slot| self.trie_slot(*slot)).collect::<Result<Vec<_>>>()?;
-        let overlay = self.snapshot.overlay(self.space, true)?;
         let proved = match self.info().scheme {
-            SchemeKind::Ethereum => {
-                proof::prove_account::<Ethereum>(&overlay, overlay.root(), key.as_slice(), &keys)
-            }
-            SchemeKind::Blake3 => {
-                proof::prove_account::<Blake3>(&overlay, overlay.root(), key.as_slice(), &keys)
-            }
-        };
-        let proved = proved.map_err(|error| failure(&overlay, &error))?;
+            SchemeKind::Ethereum => self.prove_account_key::<Ethereum>(key.as_slice(), &keys),
+            SchemeKind::Blake3 => self.prove_account_key::<Blake3>(key.as_slice(), &keys),
+        }?;
         let damaged = |what: String| Error::Damaged { what };
         let account = match &proved.account.value {
             None => None,
@@ -142,8 +131,60 @@ impl View<'_> {
     }
 }
 
-fn prove<S: ProofScheme>(overlay: &Overlay<'_>, key: &[u8]) -> Result<Proved> {
-    proof::prove::<S>(overlay, Shape::Flat, overlay.root(), key).map_err(|error| failure(overlay, &error))
+impl View<'_> {
+    /// Makes a proof of `keys`. In the middle of a run first the short way, on the word of a table: what comes of that counts only if
+    /// it holds, by `verify`, against the version's root.
+    fn proving<T>(
+        &self,
+        keys: &[&[u8]],
+        make: impl Fn(&Overlay<'_>) -> Result<T, HashError>,
+        verify: impl Fn(&T, B256) -> bool,
+    ) -> Result<T> {
+        if let Some(overlay) = self.snapshot.overlay_on_ways(self.space, keys)?
+            && let Ok(proved) = make(&overlay)
+            && verify(&proved, overlay.hash()?)
+        {
+            return Ok(proved);
+        }
+        let overlay = self.snapshot.overlay(self.space, true)?;
+        make(&overlay).map_err(|error| failure(&overlay, &error))
+    }
+
+    fn prove_key<S: ProofScheme>(&self, key: &[u8]) -> Result<Proved> {
+        self.proving(
+            &[key],
+            |overlay| proof::prove::<S>(overlay, Shape::Flat, overlay.root(), key),
+            |proved, root| proof::verify::<S>(root, key, &proved.nodes).as_ref() == Ok(&proved.value),
+        )
+    }
+
+    fn prove_keys<S: ProofScheme>(&self, keys: &[&[u8]]) -> Result<ProvedMany> {
+        self.proving(
+            keys,
+            |overlay| proof::prove_many::<S>(overlay, Shape::Flat, overlay.root(), keys),
+            |proved, root| proof::verify_many::<S>(root, keys, &proved.proof).as_ref() == Ok(&proved.values),
+        )
+    }
+
+    fn prove_account_key<S: ProofScheme>(&self, key: &[u8], slots: &[B256]) -> Result<ProvedAccount> {
+        let body = |proved: &Proved| proved.value.as_deref().map(Account::decode);
+        let word = |proved: &Proved| proved.value.as_deref().map(U256::try_from_be_slice);
+        let verify = |proved: &ProvedAccount, root: B256| {
+            let account = proof::verify_account::<S>(root, key, &proved.account.nodes);
+            let account = account.is_ok_and(|found| match found {
+                None => proved.account.value.is_none(),
+                Some((account, storage)) => {
+                    body(&proved.account) == Some(Some(account)) && storage == proved.storage_root
+                }
+            });
+            let slot = |(slot, proof): (&B256, &Proved)| {
+                let found = proof::verify_slot::<S>(proved.storage_root, slot.as_slice(), &proof.nodes);
+                found.is_ok_and(|found| found.map(Some) == word(proof))
+            };
+            account && slots.iter().zip(&proved.slots).all(slot)
+        };
+        self.proving(&[key], |overlay| proof::prove_account::<S>(overlay, overlay.root(), key, slots), verify)
+    }
 }
 
 /// The error behind a missing page, if the log had one.

@@ -8,10 +8,10 @@ use bristlecone_trie::page::ACCOUNT_BYTES;
 use bristlecone_trie::{Account, B256, Shape, U256};
 use bytes::Bytes;
 
-use crate::batch::{TrieKey, no_namespace};
+use crate::batch::no_namespace;
 use crate::given_up::Seen;
 use crate::graph::{Found, WINDOW};
-use crate::options::{Namespace, shape_name};
+use crate::options::{KeyMode, Namespace, shape_name};
 use crate::overlay::Overlay;
 use crate::pipeline::proposal::Node;
 use crate::pipeline::root::{Kept, RootMessage};
@@ -19,6 +19,7 @@ use crate::proof::{AccountProof, KeyProof, ManyProof};
 use crate::runs::Past;
 use crate::state::VersionState;
 use crate::store::Inner;
+use crate::trie_key::TrieKey;
 use crate::{Error, Result};
 
 /// A read view of one version. Reading takes no lock and never waits for the committer; what the snapshot sees is
@@ -379,6 +380,17 @@ impl Snapshot {
         }
     }
 
+    /// In the middle of a run the pages of namespace `space` that the ways to `keys` go through, with the references beside them, where
+    /// the run's table has what that needs: cheaper than [`overlay`](Self::overlay), and to be verified.
+    pub(crate) fn overlay_on_ways(&self, space: usize, keys: &[&[u8]]) -> Result<Option<Overlay<'_>>> {
+        self.check()?;
+        let core = &self.inner.core;
+        match (self.state(), core.namespaces.get(space)) {
+            (Err(past), Some(namespace)) => past.overlay_on_ways(&core.graph, namespace, space, keys),
+            _ => Ok(None),
+        }
+    }
+
     /// The pages of namespace `space`, for proofs and scans; all references are known where `hashed`.
     pub(crate) fn overlay(&self, space: usize, hashed: bool) -> Result<Overlay<'_>> {
         self.check()?;
@@ -428,17 +440,28 @@ impl View<'_> {
     ///
     /// As [`Snapshot::root`].
     pub fn root(&self) -> Result<B256> {
+        self.snapshot.check()?;
+        if let Err(past) = self.snapshot.state()
+            && let Some(root) = past.root(self.space)
+        {
+            return Ok(root);
+        }
         self.snapshot.overlay(self.space, true)?.hash()
     }
 
     /// The key as the trie has it, if the namespace has `shape`.
     pub(crate) fn key(&self, shape: Shape, what: &'static str, key: &[u8]) -> Result<TrieKey> {
+        self.has_shape(shape, what)?;
+        TrieKey::new(self.info(), key)
+    }
+
+    fn has_shape(&self, shape: Shape, what: &'static str) -> Result<()> {
         let namespace = self.info();
         if namespace.shape != shape {
             let shape = shape_name(namespace.shape);
             return Err(Error::WrongShape { namespace: namespace.name.clone(), shape, what });
         }
-        TrieKey::new(namespace, key)
+        Ok(())
     }
 
     /// The value of a flat key. In memory: a descent under an epoch pin, with no lock and no shared counter; from the log:
@@ -483,15 +506,15 @@ impl View<'_> {
 
     /// What stands at the flat keys of one window.
     fn flat_window<K: AsRef<[u8]>>(&self, keys: &[K], found: &mut Vec<Option<Found>>) -> Result<()> {
-        let mut trie_keys = [TrieKey::Raw; WINDOW];
-        for (trie_key, key) in trie_keys.iter_mut().zip(keys) {
-            *trie_key = self.key(Shape::Flat, "a flat key", key.as_ref())?;
+        if self.info().keys == KeyMode::Raw {
+            keys.iter().try_for_each(|key| self.key(Shape::Flat, "a flat key", key.as_ref()).map(drop))?;
+            return self.snapshot.find_many(self.space, keys, found);
         }
-        let mut bytes: [&[u8]; WINDOW] = [&[]; WINDOW];
-        for ((bytes, trie_key), key) in bytes.iter_mut().zip(&trie_keys).zip(keys) {
-            *bytes = trie_key.bytes(key.as_ref());
-        }
-        self.snapshot.find_many(self.space, bytes.get(..keys.len()).unwrap_or(&bytes), found)
+        self.has_shape(Shape::Flat, "a flat key")?;
+        let keys: Vec<&[u8]> = keys.iter().map(AsRef::as_ref).collect();
+        let trie_keys = TrieKey::many(self.info(), &keys)?;
+        let bytes: Vec<&[u8]> = trie_keys.iter().zip(keys).map(|(trie, key)| trie.bytes(key)).collect();
+        self.snapshot.find_many(self.space, &bytes, found)
     }
 
     /// Brings what `keys` lead to nearer: into the processor's caches what is in memory, into memory what is mapped of the log. For
@@ -526,8 +549,7 @@ impl View<'_> {
     ///
     /// As [`account`](Self::account).
     pub fn account_many<A: AsRef<[u8]>>(&self, addresses: &[A]) -> Result<Vec<Option<Account>>> {
-        let keys = addresses.iter().map(|address| self.account_key(address.as_ref()));
-        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let keys = self.account_keys(&addresses.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
         let mut found = Vec::with_capacity(keys.len());
         self.snapshot.find_many(self.space, &keys, &mut found)?;
         let decoded = found.into_iter().zip(&keys).map(|(found, key)| decoded_account(found, key));
@@ -540,11 +562,28 @@ impl View<'_> {
     ///
     /// As [`slot`](Self::slot).
     pub fn slot_many<A: AsRef<[u8]>>(&self, slots: &[(A, B256)]) -> Result<Vec<U256>> {
-        let keys = slots.iter().map(|(address, slot)| self.slot_key(address.as_ref(), *slot));
-        let keys = keys.collect::<Result<Vec<_>>>()?;
+        let accounts =
+            self.account_keys(&slots.iter().map(|(address, _)| address.as_ref()).collect::<Vec<_>>())?;
+        let own: Vec<&[u8]> = slots.iter().map(|(_, slot)| slot.as_slice()).collect();
+        let own = TrieKey::many(self.info(), &own)?;
+        let keys = accounts.iter().zip(own.iter().zip(slots)).map(|(account, (own, (_, slot)))| {
+            let mut key = [0; 2 * ACCOUNT_BYTES];
+            let (head, tail) = key.split_at_mut(ACCOUNT_BYTES);
+            head.copy_from_slice(account);
+            tail.copy_from_slice(own.bytes(slot.as_slice()));
+            key
+        });
+        let keys: Vec<_> = keys.collect();
         let mut found = Vec::with_capacity(keys.len());
         self.snapshot.find_many(self.space, &keys, &mut found)?;
         found.into_iter().zip(slots).map(|(found, (_, slot))| decoded_slot(found, *slot)).collect()
+    }
+
+    fn account_keys(&self, addresses: &[&[u8]]) -> Result<Vec<[u8; ACCOUNT_BYTES]>> {
+        self.has_shape(Shape::Accounts, "an account")?;
+        let trie_keys = TrieKey::many(self.info(), addresses)?;
+        let bytes = trie_keys.iter().zip(addresses).map(|(trie_key, address)| trie_key.bytes(address));
+        bytes.map(|bytes| bytes.try_into().map_err(|_| Error::RawKey(bytes.len()))).collect()
     }
 
     fn account_key(&self, address: &[u8]) -> Result<[u8; ACCOUNT_BYTES]> {

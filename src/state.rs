@@ -75,6 +75,9 @@ impl<T: Default> UntilSealed<T> {
     }
 }
 
+/// The hashes of the top of a trie ([`bristlecone_trie::tops`]).
+pub(crate) type TopHashes = Box<[[u8; 32]]>;
+
 /// A committed version whose pages are in memory.
 #[derive(Debug)]
 pub(crate) struct VersionState {
@@ -90,6 +93,8 @@ pub(crate) struct VersionState {
     pub(crate) changed: u64,
     pub(crate) durable: Arc<Event<()>>,
     pub(crate) root: Arc<Event<B256>>,
+    /// For each namespace the hashes below its root page, where they will be of use once this is sealed.
+    pub(crate) tops: OnceLock<Vec<Option<TopHashes>>>,
     pub(crate) sealed: Arc<Event<()>>,
     /// Where the batch log stands behind it.
     pub(crate) logged: OnceLock<LogPosition>,

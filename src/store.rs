@@ -93,6 +93,18 @@ pub(crate) struct Inner {
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
 }
 
+impl Options {
+    /// Opens the store in `dir`, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// The directory is no store, is in use, has another configuration or a newer format, or is damaged.
+    pub fn open(&self, dir: impl AsRef<Path>) -> Result<Store> {
+        self.check()?;
+        Store::open_with(self, dir.as_ref())
+    }
+}
+
 impl Store {
     /// Opens the store in `dir` with the default options, or makes it.
     ///
@@ -408,6 +420,7 @@ pub(crate) fn state_of(core: &Core, run: &Run) -> Result<Arc<VersionState>> {
         changed: 0,
         durable: Arc::new(Event::done(())),
         root: Arc::new(Event::done(root)),
+        tops: OnceLock::new(),
         sealed: Arc::new(Event::done(())),
         logged: OnceLock::new(),
     }))

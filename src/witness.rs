@@ -3,9 +3,10 @@
 use bristlecone_trie::partial::{Bounds, Partial};
 use bristlecone_trie::{Account, B256, PartialError, Shape, U256, witness};
 
-use crate::batch::{CODE, Prepared, TrieKey};
+use crate::batch::{CODE, Prepared};
 use crate::options::{Namespace, SchemeKind, shape_name};
 use crate::snapshot::{Key, View};
+use crate::trie_key::TrieKey;
 use crate::{Batch, Blake3, Error, Ethereum, Result, Snapshot};
 
 /// The nodes of one namespace at one version that are needed for some keys and changes. State and storage lie together.

@@ -13,7 +13,7 @@ mod run;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand, parser::ValueSource};
 
 use crate::{failure::Failure, output::Output};
 
@@ -57,9 +57,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let mut output = Output::new(cli.json);
-    match execute(cli.command, &mut output) {
+    match execute(cli.command, &given(&matches), &mut output) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             output.failure(&failure);
@@ -68,9 +69,16 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command, output: &mut Output) -> Result<(), Failure> {
+/// The options of the subcommand that stand on the command line, by their names.
+fn given(matches: &ArgMatches) -> Vec<&str> {
+    let Some((_, matches)) = matches.subcommand() else { return Vec::new() };
+    let names = matches.ids().map(clap::Id::as_str);
+    names.filter(|name| matches.value_source(name) == Some(ValueSource::CommandLine)).collect()
+}
+
+fn execute(command: Command, given: &[&str], output: &mut Output) -> Result<(), Failure> {
     match command {
-        Command::Run(args) => run::execute(&args, output),
+        Command::Run(args) => run::execute(&args, given, output),
         Command::Init(args) => commands::init::execute(&args, output),
         Command::Replay(args) => commands::replay::execute(&args, output),
         Command::Get(args) => commands::get::execute(&args, output),

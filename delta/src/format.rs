@@ -185,7 +185,8 @@ pub mod record_kind {
 }
 
 /// A run table before its ends.
-pub const TABLE_HEAD_FIELDS: [(&str, usize); 3] = [("kind", 1), ("operations", 4), ("newest stamp", 8)];
+pub const TABLE_HEAD_FIELDS: [(&str, usize); 4] =
+    [("kind", 1), ("operations", 4), ("newest stamp", 8), ("tops", 4)];
 /// Bytes of it.
 pub const TABLE_HEAD_BYTES: usize = total(&TABLE_HEAD_FIELDS);
 
@@ -232,7 +233,7 @@ pub const ACCOUNT_NIBBLES: usize = 64;
 /// Bytes of an account's key.
 pub const ACCOUNT_KEY_BYTES: usize = ACCOUNT_NIBBLES / 2;
 
-const _: () = assert!(TABLE_HEAD_BYTES == 13);
+const _: () = assert!(TABLE_HEAD_BYTES == 17);
 const _: () = assert!(BASE_HEAD_BYTES == 14);
 const _: () = assert!(ACCOUNT_KEY_BYTES == bristlecone_trie::page::ACCOUNT_BYTES);
 const _: () = assert!(MAX_KEY_BYTES == bristlecone_trie::path::MAX_KEY_BYTES);

@@ -35,4 +35,4 @@ pub use seal::{Pin, Seal, Sealed, SealedNamespace, SealedVersion};
 pub use segment::{
     Compaction, Compactor, GroupWriter, SegmentEnd, SegmentStats, SegmentView, SegmentWriter, Segments,
 };
-pub use table::{Table, TableOp};
+pub use table::{Table, TableOp, Top};

@@ -1,9 +1,10 @@
-//! The run table: operations of a run that its end state does not show.
+//! The run table: operations of a run that its end state does not show, and the tops of tries in the middle of it.
 //!
 //! ```text
-//! kind u8 = 3 | operations u32 | newest stamp u64
+//! kind u8 = 3 | operations u32 | newest stamp u64 | tops u32
 //! ends u32 × operations: where each one's bytes end, counted from the start of the first
 //! operation…   key length varint | key | newest stamp − stamp varint | change, or tag u8 = 7 and the reference of a large value
+//! top…         newest stamp − stamp varint | hashes varint | hash 32 bytes × hashes
 //! ```
 
 use std::cmp::Ordering;
@@ -28,6 +29,20 @@ pub struct TableOp<'a> {
     pub change: Change<'a>,
 }
 
+/// What the root page of a trie held of its child pages at one commit in the middle of a run: the hash of each one's top node, in
+/// the order of its entries. A proof at that commit needs no other page than those on its own way.
+///
+/// Nothing depends on it being right or there: whoever uses it compares the root that comes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Top<'a> {
+    /// The commit.
+    pub stamp: Stamp,
+    /// The hashes.
+    pub hashes: &'a [[u8; HASH_BYTES]],
+}
+
+const HASH_BYTES: usize = 32;
+
 /// An operation as it is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredOp<'a> {
@@ -43,14 +58,23 @@ enum StoredChange<'a> {
     Large(Large),
 }
 
-/// The record of `ops` in a group of `segment`; `larges` are the references of large values, in the order of their puts.
-pub(crate) fn encode(ops: &[TableOp<'_>], larges: &[Large], segment: u32) -> Result<Vec<u8>> {
+/// The record of `ops` and `tops` in a group of `segment`; `larges` are the references of large values, in the order of their puts.
+pub(crate) fn encode(
+    ops: &[TableOp<'_>],
+    tops: &[Top<'_>],
+    larges: &[Large],
+    segment: u32,
+) -> Result<Vec<u8>> {
     let mut larges = larges.iter();
     at_most("a run table's count", ops.len(), MAX_RECORD_BYTES / 8)?;
     if !ops.is_sorted_by(|a, b| (a.key, a.stamp) < (b.key, b.stamp)) {
         return Err(Error::Invalid { what: "a run table out of order" });
     }
-    let newest = ops.iter().map(|op| op.stamp.word()).max().unwrap_or(0);
+    if !tops.is_sorted_by(|a, b| a.stamp < b.stamp) {
+        return Err(Error::Invalid { what: "tops of a run table out of order" });
+    }
+    let stamps = ops.iter().map(|op| op.stamp).chain(tops.iter().map(|top| top.stamp));
+    let newest = stamps.map(|stamp| stamp.word()).max().unwrap_or(0);
     let (mut bytes, mut ends) = (Vec::new(), Vec::with_capacity(ops.len() * 4));
     for op in ops {
         put_key(op.key, &mut bytes)?;
@@ -66,21 +90,28 @@ pub(crate) fn encode(ops: &[TableOp<'_>], larges: &[Large], segment: u32) -> Res
         at_most("a run table", bytes.len(), MAX_RECORD_BYTES)?;
         ends.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
     }
+    for top in tops {
+        put_varint(newest - top.stamp.word(), &mut bytes);
+        put_varint(top.hashes.len() as u64, &mut bytes);
+        bytes.extend_from_slice(top.hashes.as_flattened());
+        at_most("a run table", bytes.len(), MAX_RECORD_BYTES)?;
+    }
     let mut out = Vec::with_capacity(TABLE_HEAD_BYTES + ends.len() + bytes.len());
     out.push(record_kind::TABLE);
     out.extend_from_slice(&(ops.len() as u32).to_le_bytes());
     out.extend_from_slice(&newest.to_le_bytes());
+    out.extend_from_slice(&(tops.len() as u32).to_le_bytes());
     out.append(&mut ends);
     out.append(&mut bytes);
     Ok(out)
 }
 
 impl GroupWriter<'_> {
-    /// Writes a run table: `ops` strictly ascending by (key, stamp).
+    /// Writes a run table: `ops` strictly ascending by (key, stamp), `tops` by stamp.
     ///
     /// # Errors
     /// `Invalid` where the order does not hold, `TooLarge`, `Io`.
-    pub fn put_table(&mut self, ops: &[TableOp<'_>]) -> Result<Locator> {
+    pub fn put_table(&mut self, ops: &[TableOp<'_>], tops: &[Top<'_>]) -> Result<Locator> {
         let mut larges = Vec::new();
         for op in ops {
             if let Change::Put(value) = op.change
@@ -90,7 +121,7 @@ impl GroupWriter<'_> {
                 self.spill()?;
             }
         }
-        let record = encode(ops, &larges, self.segment())?;
+        let record = encode(ops, tops, &larges, self.segment())?;
         self.put_record(&record)
     }
 }
@@ -111,6 +142,8 @@ pub(crate) struct View<'a> {
     len: usize,
     ends: &'a [u8],
     ops: &'a [u8],
+    /// How many tops follow the operations.
+    tops: usize,
 }
 
 impl<'a> View<'a> {
@@ -122,8 +155,36 @@ impl<'a> View<'a> {
         }
         let len = reader.u32()? as usize;
         let newest = reader.u64()?;
+        let tops = reader.u32()? as usize;
         let ends = reader.take(len.saturating_mul(4))?;
-        Ok(Self { segment, newest, len, ends, ops: reader.rest() })
+        Ok(Self { segment, newest, len, ends, ops: reader.rest(), tops })
+    }
+
+    /// What follows the last operation.
+    fn after_ops(&self) -> Result<Reader<'a>, Bad> {
+        let start = if self.len == 0 { Some(0) } else { self.end(self.len - 1) };
+        let rest = start.and_then(|start| self.ops.get(start..));
+        rest.map(Reader::new).ok_or(Bad::new("impossible ends in a run table"))
+    }
+
+    fn read_top(&self, reader: &mut Reader<'a>) -> Result<Top<'a>, Bad> {
+        let start = *reader;
+        let stamp = self.newest.checked_sub(reader.varint()?).ok_or(start.bad("a stamp below zero"))?;
+        let count = usize::try_from(reader.varint()?).map_err(|_| start.bad("impossible tops"))?;
+        let (hashes, _) = reader.take(count.saturating_mul(HASH_BYTES))?.as_chunks();
+        Ok(Top { stamp: Stamp::from_word(stamp), hashes })
+    }
+
+    /// The top at `stamp`, if there is one.
+    fn top(&self, stamp: Stamp) -> Result<Option<Top<'a>>, Bad> {
+        let mut reader = self.after_ops()?;
+        for _ in 0..self.tops {
+            let top = self.read_top(&mut reader)?;
+            if top.stamp >= stamp {
+                return Ok(Some(top).filter(|top| top.stamp == stamp));
+            }
+        }
+        Ok(None)
     }
 
     fn end(&self, index: usize) -> Option<usize> {
@@ -181,7 +242,7 @@ impl<'a> View<'a> {
         Ok(Some(self.get(index)?).filter(|op| op.key == key && op.stamp <= stamp))
     }
 
-    /// Reads everything: order, ends, and that no byte is left over.
+    /// Reads everything: orders, ends, and that no byte is left over.
     pub(crate) fn verify(&self) -> Result<(), Bad> {
         let mut last: Option<StoredOp<'_>> = None;
         for index in 0..self.len {
@@ -191,8 +252,15 @@ impl<'a> View<'a> {
             }
             last = Some(op);
         }
-        let used = if self.len == 0 { Some(0) } else { self.end(self.len - 1) };
-        if used == Some(self.ops.len()) { Ok(()) } else { Err(Bad::new("bytes left over in a run table")) }
+        let (mut reader, mut last) = (self.after_ops()?, None);
+        for _ in 0..self.tops {
+            let top = self.read_top(&mut reader)?;
+            if last.is_some_and(|last| last >= top.stamp) {
+                return Err(Bad::new("tops of a run table out of order"));
+            }
+            last = Some(top.stamp);
+        }
+        reader.end()
     }
 }
 
@@ -237,6 +305,14 @@ impl<'a> Table<'a> {
     /// `Corrupt`.
     pub fn lower_bound(&self, key: &[u8], stamp: Stamp) -> Result<usize> {
         self.sound(self.view.lower_bound(key, stamp))
+    }
+
+    /// What the root page held of its child pages at the commit `stamp`, if the table has that.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn top(&self, stamp: Stamp) -> Result<Option<Top<'a>>> {
+        self.sound(self.view.top(stamp))
     }
 
     /// All operations in order, from `index` on.
@@ -292,11 +368,17 @@ mod tests {
         ]
     }
 
+    fn tops() -> [Top<'static>; 2] {
+        [Top { stamp: stamp(2), hashes: &[[7; 32], [8; 32]] }, Top { stamp: stamp(4), hashes: &[[9; 32]] }]
+    }
+
     #[test]
     fn a_table_is_golden_and_reads_back() {
-        let bytes = encode(&sample(), &[], 1).unwrap();
-        let mut golden = b"\x03\x03\0\0\0\x03\0\0\0\0\x01\0\0\x06\0\0\0\x0a\0\0\0\x0e\0\0\0".to_vec();
-        golden.extend_from_slice(b"\x01a\x02\x01\x01x\x01a\x00\x00\x01b\x01\x03");
+        let bytes = encode(&sample(), &tops(), &[], 1).unwrap();
+        let mut golden = b"\x03\x03\0\0\0\x04\0\0\0\0\x01\0\0\x02\0\0\0".to_vec();
+        golden.extend_from_slice(b"\x06\0\0\0\x0a\0\0\0\x0e\0\0\0");
+        golden.extend_from_slice(b"\x01a\x03\x01\x01x\x01a\x01\x00\x01b\x02\x03");
+        golden.extend_from_slice(&[&[2, 2][..], &[7; 32], &[8; 32], &[0, 1], &[9; 32]].concat());
         assert_eq!(bytes, golden);
         let view = View::parse(&bytes, 1).unwrap();
         view.verify().unwrap();
@@ -307,7 +389,16 @@ mod tests {
         };
         let back: Vec<_> = (0..view.len).map(|index| view.get(index).unwrap()).collect();
         assert_eq!(back, sample().iter().map(stored).collect::<Vec<_>>());
-        View::parse(&encode(&[], &[], 1).unwrap(), 1).unwrap().verify().unwrap();
+        for (counter, expected) in
+            [(1, None), (2, Some(tops()[0])), (3, None), (4, Some(tops()[1])), (5, None)]
+        {
+            assert_eq!(view.top(stamp(counter)).unwrap(), expected, "{counter}");
+        }
+        View::parse(&encode(&[], &[], &[], 1).unwrap(), 1).unwrap().verify().unwrap();
+        let alone = encode(&[], &tops(), &[], 1).unwrap();
+        let view = View::parse(&alone, 1).unwrap();
+        view.verify().unwrap();
+        assert_eq!(view.top(stamp(4)).unwrap(), Some(tops()[1]));
     }
 
     #[test]
@@ -323,7 +414,7 @@ mod tests {
             .iter()
             .map(|((key, stamp), value)| TableOp { key, stamp: *stamp, change: Change::Put(value) })
             .collect();
-        let bytes = encode(&ops, &[], 1).unwrap();
+        let bytes = encode(&ops, &[], &[], 1).unwrap();
         let view = View::parse(&bytes, 1).unwrap();
         for key in keys.iter().map(Vec::as_slice).chain([&b""[..], b"\xff", b"\x00\x01"]) {
             for counter in 0..32 {
@@ -341,14 +432,16 @@ mod tests {
     fn disorder_is_refused() {
         let mut ops = sample();
         ops.swap(0, 1);
-        assert!(matches!(encode(&ops, &[], 1), Err(Error::Invalid { .. })));
+        assert!(matches!(encode(&ops, &[], &[], 1), Err(Error::Invalid { .. })));
         let op = sample()[0];
-        assert!(encode(&[op, op], &[], 1).is_err());
+        assert!(encode(&[op, op], &[], &[], 1).is_err());
+        let [first, second] = tops();
+        assert!(matches!(encode(&[], &[second, first], &[], 1), Err(Error::Invalid { .. })));
     }
 
     #[test]
     fn damaged_tables_are_refused_or_answer_without_a_panic() {
-        let bytes = encode(&sample(), &[], 1).unwrap();
+        let bytes = encode(&sample(), &tops(), &[], 1).unwrap();
         for cut in 0..bytes.len() {
             let refused = View::parse(&bytes[..cut], 1).and_then(|view| view.verify());
             assert!(refused.is_err(), "cut at {cut}");
@@ -359,6 +452,7 @@ mod tests {
                 other[at] ^= flip;
                 if let Ok(view) = View::parse(&other, 1) {
                     let _ = (view.verify(), view.find(b"a", stamp(2)), view.lower_bound(b"b", stamp(9)));
+                    let _ = view.top(stamp(4));
                 }
             }
         }

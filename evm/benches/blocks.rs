@@ -35,7 +35,9 @@ use std::{
 
 use alloy_primitives::{Address, B256, U256};
 use bristlecone::{Account, Batch, Store};
-use bristlecone_evm::{CodeCache, Executor, State, StateDb, StateError, executor::Executed, genesis::GenesisAccount};
+use bristlecone_evm::{
+    CodeCache, Executor, State, StateDb, StateError, executor::Executed, genesis::GenesisAccount,
+};
 use mimalloc::MiMalloc;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -160,7 +162,18 @@ fn main() {
         );
         println!(
             "{:20} {:>6} {:>7} {:>8} {:>8} {:>6} {:>5} {:>6} {:>6} {:>8} {:>8} {:>8}",
-            "block", "acts", "M", "thread", "parallel", "up", "again", "reads", "time %", "visible", "durable", "root"
+            "block",
+            "acts",
+            "M",
+            "thread",
+            "parallel",
+            "up",
+            "again",
+            "reads",
+            "time %",
+            "visible",
+            "durable",
+            "root"
         );
     }
     let mut sum = Row { name: "all".to_owned(), ..Row::default() };
@@ -185,9 +198,8 @@ fn main() {
             *sum += row;
         }
     }
-    let rate = |milliseconds: f64| {
-        (blocks.len() as f64 / milliseconds * 1e3, sum.gas as f64 / milliseconds / 1e3)
-    };
+    let rate =
+        |milliseconds: f64| (blocks.len() as f64 / milliseconds * 1e3, sum.gas as f64 / milliseconds / 1e3);
     let ways = [
         ("one thread, visible", sum.one + sum.visible),
         ("one thread, root awaited", sum.one + sum.root),
@@ -257,7 +269,10 @@ fn measure(real: &RealBlock, store: &Store, workers: usize, repeats: usize) -> R
         let begun = Instant::now();
         let same = black_box(real.execute(&many, &state));
         times[1].push(milliseconds(begun.elapsed()));
-        assert_eq!((same.gas_used, same.changes.accounts.len()), (executed.gas_used, executed.changes.accounts.len()));
+        assert_eq!(
+            (same.gas_used, same.changes.accounts.len()),
+            (executed.gas_used, executed.changes.accounts.len())
+        );
         row.again = same.stats.again();
         let clocked = Clocked { state: &state, nanoseconds: AtomicU64::new(0) };
         real.execute(&one, &clocked);

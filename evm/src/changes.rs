@@ -119,9 +119,16 @@ impl Changes {
     /// EIP-7702 included.
     pub fn batch(&self) -> Batch {
         let mut batch = Batch::new();
+        self.add_to(&mut batch, "");
+        batch
+    }
+
+    /// Adds them to `batch`, on the accounts of a namespace of the store; the empty name is the first.
+    pub fn add_to(&self, batch: &mut Batch, namespace: &str) {
         for (hash, code) in self.codes.iter().filter(|(_, code)| !code.is_empty()) {
             batch.set_code(*hash, code.original_bytes().0);
         }
+        let mut batch = batch.namespace(namespace);
         for (address, change) in &self.accounts {
             let address = address.as_slice();
             let Some(info) = &change.info else {
@@ -137,7 +144,6 @@ impl Changes {
                 batch.set_slot(address, B256::from(*slot), *value);
             }
         }
-        batch
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256, map::B256Map};
-use bristlecone::{Account, Snapshot};
+use bristlecone::{Account, Snapshot, View};
 use revm::{
     Database, DatabaseRef,
     state::{AccountInfo, Bytecode},
@@ -92,6 +92,8 @@ impl CodeCache {
 #[derive(Clone, Debug)]
 pub struct StateDb {
     snapshot: Snapshot,
+    /// The namespace with the accounts; empty: the first.
+    namespace: Arc<str>,
     hashes: Arc<BlockHashes>,
     codes: CodeCache,
 }
@@ -99,7 +101,25 @@ pub struct StateDb {
 impl StateDb {
     /// Reads `snapshot`; `hashes` are those of its block and of the blocks before it.
     pub fn new(snapshot: Snapshot, hashes: Arc<BlockHashes>, codes: CodeCache) -> Self {
-        Self { snapshot, hashes, codes }
+        Self { snapshot, namespace: "".into(), hashes, codes }
+    }
+
+    /// The same with the accounts of another namespace than the first: a chain may keep several networks in one store, which
+    /// are committed together under one root. Codes are shared by all.
+    ///
+    /// # Errors
+    ///
+    /// [`bristlecone::Error::NoNamespace`].
+    pub fn of_namespace(self, name: &str) -> Result<Self, StateError> {
+        self.snapshot.namespace(name)?;
+        Ok(Self { namespace: name.into(), ..self })
+    }
+
+    fn view(&self) -> Result<View<'_>, StateError> {
+        match self.namespace.is_empty() {
+            true => Ok(self.snapshot.first()),
+            false => Ok(self.snapshot.namespace(&self.namespace)?),
+        }
     }
 
     /// The version that is read.
@@ -123,13 +143,13 @@ pub trait State: DatabaseRef<Error = StateError> + Sync {
 
 impl State for StateDb {
     fn accounts(&self, addresses: &[Address]) -> Result<Vec<Option<AccountInfo>>, StateError> {
-        let found = self.snapshot.account_many(addresses)?;
+        let found = self.view()?.account_many(addresses)?;
         Ok(found.into_iter().map(|account| account.map(info)).collect())
     }
 
     fn slots(&self, slots: &[(Address, U256)]) -> Result<Vec<U256>, StateError> {
         let slots: Vec<_> = slots.iter().map(|(address, slot)| (*address, B256::from(*slot))).collect();
-        Ok(self.snapshot.slot_many(&slots)?)
+        Ok(self.view()?.slot_many(&slots)?)
     }
 }
 
@@ -148,7 +168,7 @@ impl DatabaseRef for StateDb {
     type Error = StateError;
 
     fn basic_ref(&self, address: Address) -> Result<Option<AccountInfo>, StateError> {
-        Ok(self.snapshot.account(address.as_slice())?.map(info))
+        Ok(self.view()?.account(address.as_slice())?.map(info))
     }
 
     fn code_by_hash_ref(&self, hash: B256) -> Result<Bytecode, StateError> {
@@ -165,7 +185,7 @@ impl DatabaseRef for StateDb {
     }
 
     fn storage_ref(&self, address: Address, slot: U256) -> Result<U256, StateError> {
-        Ok(self.snapshot.slot(address.as_slice(), B256::from(slot))?)
+        Ok(self.view()?.slot(address.as_slice(), B256::from(slot))?)
     }
 
     fn block_hash_ref(&self, number: u64) -> Result<B256, StateError> {

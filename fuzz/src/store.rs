@@ -260,7 +260,7 @@ static SEALED: LazyLock<[SimVfs; 2]> = LazyLock::new(|| {
                 let page = page(version);
                 root = Some(group.put_page(root, Page::new(&page), &[child]).expect("a page").newest());
                 let table = [TableOp { key: b"k", stamp, change: Change::Delete }];
-                let table = Some(group.put_table(&table).expect("a table"));
+                let table = Some(group.put_table(&table, &[]).expect("a table"));
                 let versions = (version - 1..=version).map(sealed).collect();
                 let namespaces = vec![SealedNamespace { root_page: root, root_node: B256::ZERO, table }];
                 let record =

@@ -85,6 +85,7 @@ pub(crate) fn build(
         changed,
         durable: Arc::new(Event::new()),
         root: Arc::new(Event::new()),
+        tops: OnceLock::new(),
         sealed: Arc::new(Event::new()),
         logged: OnceLock::new(),
     });

@@ -7,6 +7,7 @@ pub(crate) mod log;
 pub(crate) mod proposal;
 pub(crate) mod root;
 pub(crate) mod seal;
+mod tops;
 mod trim;
 
 use std::collections::{HashMap, VecDeque};

@@ -13,7 +13,7 @@ use super::log::LogMessage;
 use super::proposal::Node;
 use super::seal::SealMessage;
 use super::trim::Trimmer;
-use super::{Core, add, run_superseded};
+use super::{Core, add, run_superseded, tops};
 use crate::event::Asked;
 use crate::graph::{Pinned, hash_below_with, hash_with};
 use crate::options::Namespace;
@@ -211,9 +211,11 @@ pub(crate) const SHARED_KEYS: u64 = 1_000;
 pub(crate) fn compute(core: &Core, state: &VersionState, workspaces: &mut Workspaces) -> Result<B256> {
     let started = Instant::now();
     let mut roots = Vec::with_capacity(state.spaces.len());
+    let mut tops = Vec::with_capacity(state.spaces.len());
     for (space, namespace) in state.spaces.iter().zip(&core.namespaces) {
         if let Some(hash) = space.hash.get() {
             roots.push(*hash);
+            tops.push(None);
             continue;
         }
         if state.changed >= SHARED_KEYS {
@@ -226,9 +228,11 @@ pub(crate) fn compute(core: &Core, state: &VersionState, workspaces: &mut Worksp
         keep(core, &workspaces.first, &guard)?;
         let _ = space.hash.set(hashed.root);
         roots.push(hashed.root);
+        tops.push(tops::hashes(&pages, space.root, state.changed));
         add(&core.counters.hashed_nodes, hashed.nodes);
         add(&core.counters.hashed_bytes, hashed.bytes);
     }
+    let _ = state.tops.set(tops);
     add(&core.counters.roots, 1);
     metrics::histogram!("bristlecone_root_seconds").record(started.elapsed().as_secs_f64());
     let users = core.user_namespaces();

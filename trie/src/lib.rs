@@ -18,6 +18,7 @@ pub mod path;
 pub mod proof;
 pub mod scheme;
 mod structure;
+pub mod tops;
 pub mod update;
 pub mod witness;
 

@@ -30,17 +30,35 @@ use workload::{MAX_KEYS, Model, Plan, Skew, Workload};
 
 /// Make a seeded chain and commit it while executors read; then prove the final root.
 ///
-/// A load makes the keys; then each version updates some and inserts others. Executors on several threads read the
-/// latest and historical versions meanwhile, and every value they get is compared with a model. At the end the root is
-/// computed again without Bristlecone, reads are timed with nothing else going on, and the store is closed and
-/// reopened.
+/// A chain of token transfers, swaps and plain transfers goes through the EVM: each block is executed in parallel on the visible
+/// version before it, while roots are computed behind. Then it is executed once more, one transaction after the other, in a store
+/// beside; both must come to the same roots, and the store reopens with the last.
+///
+/// `--workload accounts` and `flat` are without the EVM: a load makes keys; then each version updates some and inserts others.
+/// Executors on several threads read the latest and historical versions meanwhile, and every value they get is compared with a
+/// model. At the end the root is computed again without Bristlecone, reads are timed with nothing else going on, and the store is
+/// closed and reopened.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The directory to make; a fresh `bristlecone-data` beside you if left out.
     dir: Option<PathBuf>,
-    /// Accounts and storage slots, raw 32-byte keys and values, or transactions through the EVM.
-    #[arg(long, value_enum, default_value = "accounts")]
+    /// Transactions through the EVM, accounts and storage slots, or raw 32-byte keys and values.
+    #[arg(long, value_enum, default_value = "evm")]
     workload: Kind,
+    /// Everything made follows from it.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    evm: evm::Args,
+    #[command(flatten)]
+    keys: KeyArgs,
+}
+
+/// What of `run` is only of the workloads without the EVM.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Only of --workload accounts and flat")]
+#[group(skip)]
+struct KeyArgs {
     /// The hash rule.
     #[arg(long, value_enum, default_value = "ethereum")]
     scheme: Scheme,
@@ -74,22 +92,32 @@ pub(crate) struct Args {
     /// Threads that work on a commit; the store's default if left out.
     #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..=1024))]
     threads: Option<usize>,
-    /// Everything made follows from it.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[command(flatten)]
-    evm: evm::Args,
 }
+
+/// The options above, as they are written.
+const KEYS_ONLY: [&str; 11] = [
+    "scheme",
+    "keys",
+    "versions",
+    "updates",
+    "inserts",
+    "skew",
+    "batch",
+    "root_every",
+    "readers",
+    "cache_bytes",
+    "threads",
+];
 
 /// What is committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
+    /// Transfers, token transfers and swaps, executed in parallel and then in turn.
+    Evm,
     /// Accounts and storage slots, half of each, keys hashed.
     Accounts,
     /// Raw 32-byte keys with 32-byte values.
     Flat,
-    /// Transfers, token transfers and swaps, executed in parallel and then in turn.
-    Evm,
 }
 
 /// The hash rule.
@@ -104,26 +132,30 @@ const TIMED_READS: u64 = 200_000;
 
 impl Args {
     fn plan(&self) -> Result<Plan, Failure> {
-        let all = self.versions.checked_mul(self.inserts).and_then(|more| more.checked_add(self.keys));
+        let all = self
+            .keys
+            .versions
+            .checked_mul(self.keys.inserts)
+            .and_then(|more| more.checked_add(self.keys.keys));
         if all.is_none_or(|all| all > MAX_KEYS) {
             return Err(Failure { code: USAGE, ..Failure::new(format!("more than {MAX_KEYS} keys")) });
         }
-        let versions = self.keys.div_ceil(self.batch).checked_add(self.versions);
+        let versions = self.keys.keys.div_ceil(self.keys.batch).checked_add(self.keys.versions);
         if versions.is_none_or(|versions| versions >= u64::from(u32::MAX)) {
             return Err(Failure { code: USAGE, ..Failure::new("more than 4,294,967,294 versions") });
         }
-        let updates = self.versions.checked_mul(self.updates);
+        let updates = self.keys.versions.checked_mul(self.keys.updates);
         if updates.is_none_or(|updates| updates >= u64::from(u32::MAX)) {
             return Err(Failure { code: USAGE, ..Failure::new("more than 4,294,967,294 updates") });
         }
         Ok(Plan {
             workload: self.workload(),
-            skew: self.skew,
-            keys: self.keys,
-            batch: self.batch,
-            versions: self.versions,
-            updates: self.updates,
-            inserts: self.inserts,
+            skew: self.keys.skew,
+            keys: self.keys.keys,
+            batch: self.keys.batch,
+            versions: self.keys.versions,
+            updates: self.keys.updates,
+            inserts: self.keys.inserts,
             seed: self.seed,
         })
     }
@@ -134,7 +166,7 @@ impl Args {
     }
 
     fn scheme(&self) -> SchemeKind {
-        match self.scheme {
+        match self.keys.scheme {
             Scheme::Ethereum => SchemeKind::Ethereum,
             Scheme::Blake3 => SchemeKind::Blake3,
         }
@@ -145,24 +177,38 @@ impl Args {
             Workload::Accounts => Namespace::accounts(self.scheme()),
             Workload::Flat => Namespace::flat(self.scheme()).raw(),
         };
-        let mut options = Options::new().namespace(namespace).roots(RootSchedule::Every(self.root_every));
-        if let Some(bytes) = self.cache_bytes {
+        let mut options =
+            Options::new().namespace(namespace).roots(RootSchedule::Every(self.keys.root_every));
+        if let Some(bytes) = self.keys.cache_bytes {
             options = options.cache_bytes(bytes);
         }
-        if let Some(threads) = self.threads {
+        if let Some(threads) = self.keys.threads {
             options = options.threads(threads);
         }
         options
     }
 }
 
-pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
+/// `given` are the options that stand on the command line, by the names of their fields.
+pub(crate) fn execute(args: &Args, given: &[&str], output: &mut Output) -> Result<(), Failure> {
+    let (foreign, others) = match args.workload {
+        Kind::Evm => (&KEYS_ONLY[..], "accounts` or `--workload flat"),
+        Kind::Accounts | Kind::Flat => (&evm::ONLY[..], "evm"),
+    };
+    if let Some(option) = given.iter().find(|option| foreign.contains(option)) {
+        let option = option.replace('_', "-");
+        let workload = format!("{:?}", args.workload).to_lowercase();
+        let message = format!("--{option} is no option of the workload `{workload}`");
+        return Err(Failure { code: USAGE, ..Failure::new(message) }
+            .hint(format!("add `--workload {others}`, or leave --{option} out")));
+    }
     interrupt::install()?;
-    let plan = args.plan()?;
-    let dir = directory(args.dir.as_deref(), output)?;
     if args.workload == Kind::Evm {
+        let dir = directory(args.dir.as_deref(), output)?;
         return evm::execute(&args.evm, args.seed, &dir, output);
     }
+    let plan = args.plan()?;
+    let dir = directory(args.dir.as_deref(), output)?;
     let store = args.options().open(&dir)?;
     let model = Model::new(plan);
 
@@ -235,7 +281,7 @@ type Committed = (Phase, Phase, Option<Reads>, Growth);
 fn commit_all(args: &Args, store: &Store, model: &Model, dir: &Path) -> Result<Option<Committed>, Failure> {
     let plan = model.plan();
     let loads = plan.load_versions();
-    let load = committer::commit(store, plan, 0..=loads - 1, args.root_every, "load")?;
+    let load = committer::commit(store, plan, 0..=loads - 1, args.keys.root_every, "load")?;
     if load.stopped {
         return Ok(None);
     }
@@ -247,9 +293,10 @@ fn commit_all(args: &Args, store: &Store, model: &Model, dir: &Path) -> Result<O
         |number: usize| readers::executor(store, model, &until, plan.seed.wrapping_add(number as u64));
     let (commits, busy) = thread::scope(|scope| {
         let reader = &reader;
-        let readers: Vec<_> = (0..args.readers).map(|number| scope.spawn(move || reader(number))).collect();
+        let readers: Vec<_> =
+            (0..args.keys.readers).map(|number| scope.spawn(move || reader(number))).collect();
         let versions = loads..=plan.last_version();
-        let commits = committer::commit(store, plan, versions, args.root_every, "commit");
+        let commits = committer::commit(store, plan, versions, args.keys.root_every, "commit");
         stop.store(true, Ordering::Relaxed);
         let mut busy: Option<Reads> = None;
         for reader in readers {

@@ -235,7 +235,7 @@ fn directories_that_are_none_or_hold_something_else_are_refused_unchanged() {
         &["stats", &other],
         &["check", &other],
         &["init", &other, "--genesis", &genesis],
-        &["run", &other, "--keys", "10"],
+        &["run", &other, "--workload", "flat", "--keys", "10"],
     ] {
         run(args).fails(1, &[]);
         let left: Vec<_> = contents(&other).into_keys().filter(|name| !name.ends_with("lock")).collect();
@@ -296,10 +296,11 @@ fn wrong_usage_has_exit_code_2() {
         &["verify", "file", "--root", &format!("0x0x{}", "1".repeat(62))],
         &["replay", "dir", "--blocks", "file", "--root-every", "0"],
         &["run", "--workload", "other"],
-        &["run", "--keys", "0"],
-        &["run", "dir", "--keys", "99999999999"],
-        &["run", "dir", "--versions", "18446744073709551615", "--updates", "0", "--inserts", "0"],
-        &["run", "dir", "--readers", "100000"],
+        &["run", "--workload", "flat", "--keys", "0"],
+        &["run", "dir", "--workload", "flat", "--keys", "99999999999"],
+        &["run", "dir", "--workload", "flat", "--versions", "18446744073709551615", "--updates", "0"],
+        &["run", "dir", "--workload", "flat", "--readers", "100000"],
+        &["run", "dir", "--profile", "pharos", "--transactions", "2"],
     ] {
         let done = run(args);
         assert_eq!(done.code, Some(2), "{args:?}: {}", done.stderr);

@@ -8,7 +8,20 @@ use crate::command::{Scratch, command, run};
 fn a_store_is_read_while_another_process_writes_it() {
     let scratch = Scratch::new();
     let dir = scratch.path("data");
-    let args = ["run", &dir, "--versions", "100000", "--keys", "2000", "--updates", "300", "--inserts", "1"];
+    let args = [
+        "run",
+        &dir,
+        "--workload",
+        "accounts",
+        "--versions",
+        "100000",
+        "--keys",
+        "2000",
+        "--updates",
+        "300",
+        "--inserts",
+        "1",
+    ];
     let mut child = command(&args).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
     let begun = std::time::Instant::now();
     let (mut last, mut looks, mut grown) = (0, 0, 0);

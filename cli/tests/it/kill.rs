@@ -62,7 +62,18 @@ const SIZE: [&str; 8] = ["--keys", "20000", "--versions", "2000", "--updates", "
 fn a_killed_run_reopens_as_a_prefix_with_everything_that_was_durable() {
     let scratch = Scratch::new();
     let reference = scratch.path("reference");
-    let mut args = vec!["run", &reference, "--readers", "0", "--batch", "2000", "--versions", "2000"];
+    let mut args = vec![
+        "run",
+        &reference,
+        "--workload",
+        "accounts",
+        "--readers",
+        "0",
+        "--batch",
+        "2000",
+        "--versions",
+        "2000",
+    ];
     args.extend(&SIZE[..2]);
     args.extend(&SIZE[4..]);
     let whole = run(&[&args[..], &["--json"]].concat()).ok().json();
@@ -121,7 +132,20 @@ fn a_killed_replay_goes_on_where_it_was() {
 fn ctrl_c_stops_safely_and_says_how_to_go_on() {
     let scratch = Scratch::new();
     let dir = scratch.path("data");
-    let args = ["run", &dir, "--versions", "100000", "--keys", "5000", "--updates", "100", "--inserts", "1"];
+    let args = [
+        "run",
+        &dir,
+        "--workload",
+        "accounts",
+        "--versions",
+        "100000",
+        "--keys",
+        "5000",
+        "--updates",
+        "100",
+        "--inserts",
+        "1",
+    ];
     let (_, code, text) = interrupt(&args, "commit", 3, "-INT");
     assert_eq!(code, Some(130), "{text}");
     assert!(text.contains("stopped: by request") && text.contains("hint: "), "{text}");

@@ -11,6 +11,7 @@ mod bad_input;
 mod beside;
 mod changes;
 mod command;
+mod hostile;
 mod kill;
 #[path = "../../../evm/tests/it/made.rs"]
 mod made;

@@ -50,6 +50,8 @@ fn the_end_object_has_every_field() {
     let args = [
         "run",
         &dir,
+        "--workload",
+        "accounts",
         "--keys",
         "2000",
         "--versions",
@@ -105,7 +107,7 @@ fn the_end_object_has_every_field() {
     assert_eq!(run(&again).ok().json()["root"], out["root"]);
     let third = scratch.path("third");
     again[1] = &third;
-    again[19] = "10";
+    again[21] = "10";
     assert_ne!(run(&again).ok().json()["root"], out["root"]);
 }
 
@@ -117,6 +119,8 @@ fn without_a_directory_it_works_in_a_fresh_one_and_says_so() {
     for name in ["bristlecone-data", "bristlecone-data-2"] {
         let mut command = crate::command::command(&[
             "run",
+            "--workload",
+            "accounts",
             "--keys",
             "100",
             "--versions",
@@ -136,31 +140,61 @@ fn without_a_directory_it_works_in_a_fresh_one_and_says_so() {
         );
     }
     let first = format!("{here}/bristlecone-data");
-    run(&["run", &first, "--keys", "10"]).fails(1, &["not an empty directory"]);
+    run(&["run", &first]).fails(1, &["not an empty directory"]);
 }
 
 #[test]
 fn a_load_alone_is_enough() {
     let scratch = Scratch::new();
-    let out = run(&["run", &scratch.path("data"), "--keys", "500", "--versions", "0", "--json"]).ok().json();
+    let out = run(&[
+        "run",
+        &scratch.path("data"),
+        "--workload",
+        "flat",
+        "--keys",
+        "500",
+        "--versions",
+        "0",
+        "--json",
+    ])
+    .ok()
+    .json();
     assert_eq!((&out["version"], &out["verified"]), (&0.into(), &true.into()));
 }
 
 #[test]
 fn a_chain_through_the_evm_comes_to_the_roots_of_executing_it_in_turn() {
-    for profile in ["monad", "megaeth"] {
+    for (profile, networks) in [("monad", 1), ("megaeth", 1), ("pharos", 3)] {
         let scratch = Scratch::new();
         let dir = scratch.path("data");
-        let args =
-            ["run", &dir, "--workload", "evm", "--profile", profile, "--accounts", "300", "--blocks", "12"];
+        let args = ["run", &dir, "--profile", profile, "--accounts", "300", "--blocks", "12", "--pace", "0"];
         let more = ["--transactions", "120", "--workers", "3", "--json"];
         let done = run(&[&args[..], &more].concat()).ok().json();
         assert_eq!((&done["verified"], &done["transactions"]), (&true.into(), &1440.into()), "{done}");
-        assert_eq!(done["reverted"], 0, "{done}");
+        assert_eq!((&done["reverted"], &done["networks"]), (&0.into(), &networks.into()), "{done}");
         // Plain transfers cost 21,000, the others more.
         assert!(done["gas"].as_u64().unwrap() > 1440 * 25_000, "{done}");
         let versions = run(&["versions", &dir, "--json"]).ok().json();
         assert_eq!(versions["root"], done["root"]);
         assert!(!std::path::Path::new(&format!("{dir}-in-turn")).exists());
     }
+}
+
+#[test]
+fn blocks_are_paced_and_the_late_ones_counted() {
+    let scratch = Scratch::new();
+    let dir = scratch.path("data");
+    let size = ["--accounts", "100", "--blocks", "20", "--transactions", "20"];
+    let done = run(&[&["run", &dir, "--pace", "30", "--json"], &size[..]].concat()).ok().json();
+    assert!(done["parallel_seconds"].as_f64().unwrap() > 19.0 * 0.030, "{done}");
+    assert!(done["late_blocks"].as_u64().unwrap() <= 20 && done["verified"] == true, "{done}");
+}
+
+#[test]
+fn options_of_another_workload_are_not_taken_for_done() {
+    run(&["run", "dir", "--keys", "10"]).fails(2, &["--keys", "`evm`", "--workload accounts"]);
+    run(&["run", "dir", "--root-every", "1"]).fails(2, &["--root-every"]);
+    let flat = ["run", "dir", "--workload", "flat", "--blocks", "10"];
+    run(&flat).fails(2, &["--blocks", "`flat`", "--workload evm"]);
+    assert!(!std::path::Path::new("dir").exists());
 }

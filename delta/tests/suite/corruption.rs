@@ -3,7 +3,7 @@
 use bristlecone_delta::vfs::sim::{CrashPolicy, SimVfs};
 use bristlecone_delta::{
     Error, Graves, Locator, LogPosition, Opened, Options, Result, Seal, SealedNamespace, SealedVersion,
-    Stamp, TableOp,
+    Stamp, TableOp, Top,
 };
 use bristlecone_trie::{B256, Change, Page};
 
@@ -50,7 +50,7 @@ fn run(
     let mut group = opened.writer.as_mut().unwrap().begin(1).unwrap();
     let root_page = group.put_page(*page, Page::new(&page_of(version, at)), &[]).unwrap().newest();
     let ops = [TableOp { key: b"gone", stamp: at, change: Change::Delete }];
-    let table = group.put_table(&ops).unwrap();
+    let table = group.put_table(&ops, &[Top { stamp: at, hashes: &[[7; 32]; 3] }]).unwrap();
     let versions = (version - 2..=version)
         .map(|version| SealedVersion {
             version,

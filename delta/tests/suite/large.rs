@@ -102,7 +102,7 @@ fn a_page_a_table_and_equal_values_of_one_group_share_a_record() {
     ];
     let ((_, table), bytes) = group(&mut opened, |group| {
         let page = group.put_page(None, Page::new(&bytes), &[]).unwrap().newest();
-        (page, group.put_table(&ops).unwrap())
+        (page, group.put_table(&ops, &[]).unwrap())
     });
     assert!(bytes < LARGE as u64 + 400, "{bytes}");
     let view = opened.segments.view();

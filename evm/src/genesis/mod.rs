@@ -89,18 +89,24 @@ impl Genesis {
     /// as clients do.
     pub fn batch(&self) -> Batch {
         let mut batch = Batch::new();
+        self.add_to(&mut batch, "");
+        batch
+    }
+
+    /// Adds everything to `batch`, in a namespace of the store; the empty name is the first.
+    pub fn add_to(&self, batch: &mut Batch, namespace: &str) {
+        for account in self.accounts.iter().filter(|account| !account.code.is_empty()) {
+            batch.set_code(account.code_hash(), account.code.0.clone());
+        }
+        let mut batch = batch.namespace(namespace);
         for account in &self.accounts {
             let address = account.address.as_slice();
             let code_hash = account.code_hash();
             batch
                 .set_account(address, &Account { nonce: account.nonce, balance: account.balance, code_hash });
-            if !account.code.is_empty() {
-                batch.set_code(code_hash, account.code.0.clone());
-            }
             for (slot, value) in &account.storage {
                 batch.set_slot(address, *slot, *value);
             }
         }
-        batch
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bristlecone_delta::{
     GroupWriter, Locator, LogPosition, Seal, Sealed, SealedNamespace, SealedVersion, SegmentWriter, Stamp,
-    TableOp,
+    TableOp, Top,
 };
 use bristlecone_snapshot::{SlotId, pin};
 use bristlecone_trie::Op;
@@ -23,7 +23,7 @@ use self::keep::{Failed, Keep};
 use self::pages::{Chains, Pages, Written};
 use self::table::Superseded;
 use super::log::LogMessage;
-use super::{Core, add, lock};
+use super::{Core, add, lock, tops};
 use crate::batch::Prepared;
 use crate::catalog::Catalog;
 use crate::event::Asked;
@@ -211,7 +211,8 @@ fn put_run(
         let mut pages = Pages { core, group, chains, since: first.stamp, gone, added: &added, out };
         let root_page = space.root.map(|word| pages.put(word)).transpose()?;
         out = pages.out;
-        let table = put_table(group, &hidden)?;
+        let tops = tops::of_run(run.iter().map(|state| &**state), at);
+        let table = put_table(group, &hidden, &tops)?;
         let root_node = space.hash.get().copied().unwrap_or_default();
         namespaces.push(SealedNamespace { root_page, root_node, table });
     }
@@ -255,8 +256,13 @@ fn sealed_version(state: &VersionState) -> SealedVersion {
 }
 
 /// Writes the table of the run, if it has one.
-fn put_table(group: &mut GroupWriter<'_>, hidden: &[TableOp<'_>]) -> Result<Option<Locator>> {
-    if hidden.is_empty() { Ok(None) } else { Ok(Some(group.put_table(hidden)?)) }
+fn put_table(
+    group: &mut GroupWriter<'_>,
+    hidden: &[TableOp<'_>],
+    tops: &[Top<'_>],
+) -> Result<Option<Locator>> {
+    let is_empty = hidden.is_empty() && tops.is_empty();
+    if is_empty { Ok(None) } else { Ok(Some(group.put_table(hidden, tops)?)) }
 }
 
 /// Lets go of what only unsealed versions needed: readers of the past go to the log from now on. Says which pages were evicted.

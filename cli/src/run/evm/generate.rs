@@ -19,8 +19,19 @@ pub(super) struct Plan {
     pub(super) tokens: u32,
     pub(super) pools: u32,
     pub(super) blocks: u64,
+    /// A block, in all networks together.
     pub(super) transactions: u32,
+    pub(super) networks: u32,
     pub(super) seed: u64,
+}
+
+impl Plan {
+    /// The part of one network: others' transactions and other transfers.
+    pub(super) fn of(&self, network: usize) -> Self {
+        let (share, rest) = (self.transactions / self.networks, self.transactions % self.networks);
+        let transactions = share + u32::from((network as u32) < rest);
+        Self { transactions, networks: 1, seed: self.seed.wrapping_add(network as u64), ..*self }
+    }
 }
 
 /// In the smallest unit: more than anybody spends.
@@ -71,7 +82,7 @@ pub(super) fn genesis(plan: &Plan) -> Genesis {
     Genesis { accounts, rules: Some(rules()), ..Genesis::default() }
 }
 
-/// All blocks: half of the transactions move a token, three in ten ether, the others swap. They carry access lists, but
+/// All blocks of one network: half of the transactions move a token, three in ten ether, the others swap. They carry access lists, but
 /// for plain transfers, and no signatures: who sent them is known.
 pub(super) fn blocks(plan: &Plan) -> Vec<Block> {
     let mut random = ChaCha8Rng::seed_from_u64(plan.seed);

@@ -125,7 +125,6 @@ impl<B, V> Cell<B, V> {
             }
         }
     }
-
 }
 
 /// What is done to entries whatever they hold.
@@ -460,9 +459,8 @@ impl<'a, D: State> Memory<'a, D> {
 
     /// Whether a value would come from these runs now.
     fn comes_from(&self, transaction: usize, place: &Place, origins: &[Run]) -> bool {
-        let same = |newest: Result<Option<Run>, usize>| {
-            newest.is_ok_and(|newest| newest.as_slice() == origins)
-        };
+        let same =
+            |newest: Result<Option<Run>, usize>| newest.is_ok_and(|newest| newest.as_slice() == origins);
         match place {
             Place::Account(address) => {
                 let shard = self.account_shard(*address);

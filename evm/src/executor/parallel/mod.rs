@@ -218,7 +218,11 @@ impl<'a, D: State> Shared<'a, D> {
     }
 
     /// Runs a transaction once: what came out, and what it wrote.
-    fn run(&self, evm: &mut Evm<'a, D>, transaction: usize) -> Result<(ExecutionResult, Vec<Write>), Failure> {
+    fn run(
+        &self,
+        evm: &mut Evm<'a, D>,
+        transaction: usize,
+    ) -> Result<(ExecutionResult, Vec<Write>), Failure> {
         let Some(tx) = self.transactions.get(transaction) else {
             return Err(Failure::Custom("no such transaction: this is a defect".into()));
         };
