@@ -1,6 +1,7 @@
 //! Running the built command.
 
 use std::{
+    fs,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -60,6 +61,19 @@ impl Done {
 #[track_caller]
 pub(crate) fn run(args: &[&str]) -> Done {
     command(args).output().unwrap().into()
+}
+
+/// Copies a directory with all that is in it.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).unwrap()),
+        }
+    }
 }
 
 /// A file of real chain data, or `None`, aloud, where this checkout has none.

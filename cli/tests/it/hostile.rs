@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::command::{Done, Scratch, command, run};
+use crate::command::{Done, Scratch, command, copy, run};
 
 /// Past it a command hangs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,18 +29,6 @@ fn run_soon(args: &[&str]) -> Done {
         std::thread::sleep(Duration::from_millis(5));
     }
     child.wait_with_output().unwrap().into()
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use bristlecone::{Batch, Namespace, Options, SchemeKind};
 
-use crate::command::{Scratch, run, text};
+use crate::command::{Scratch, copy, run, text};
 
 const VERSIONS: u64 = 6;
 
@@ -17,18 +17,6 @@ fn segment(dir: &str) -> (PathBuf, usize) {
     let file = files.pop().unwrap();
     let used = fs::read(&file).unwrap().iter().rposition(|byte| *byte != 0).unwrap() + 1;
     (file, used)
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        match entry.file_type().unwrap().is_dir() {
-            true => copy(&entry.path(), &target),
-            false => drop(fs::copy(entry.path(), target).unwrap()),
-        }
-    }
 }
 
 #[test]

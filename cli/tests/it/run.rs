@@ -198,3 +198,13 @@ fn options_of_another_workload_are_not_taken_for_done() {
     run(&flat).fails(2, &["--blocks", "`flat`", "--workload evm"]);
     assert!(!std::path::Path::new("dir").exists());
 }
+
+#[test]
+fn what_is_in_the_way_of_the_second_pass_is_left_alone() {
+    let scratch = Scratch::new();
+    let dir = scratch.path("data");
+    let kept = scratch.file("data-in-turn", b"mine");
+    run(&["run", &dir, "--blocks", "2"]).fails(1, &["data-in-turn", "remove it"]);
+    assert_eq!(std::fs::read(kept).unwrap(), b"mine");
+    assert!(!std::path::Path::new(&dir).exists());
+}

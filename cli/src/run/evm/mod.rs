@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::measure::{Milliseconds, Times};
 use crate::{
-    failure::{Failure, USAGE},
+    failure::{Failure, INTERRUPTED, USAGE},
     output::{Output, pairs, thousands},
 };
 use generate::Plan;
@@ -135,6 +135,11 @@ struct Figures {
 
 pub(super) fn execute(args: &Args, seed: u64, dir: &Path, output: &mut Output) -> Result<(), Failure> {
     let plan = plan(args, seed)?;
+    let beside = beside(dir);
+    if beside.exists() {
+        return Err(Failure::new(format!("{} is in the way of the second pass", beside.display()))
+            .hint("remove it, or give another directory"));
+    }
     output.note("making the chain …");
     let networks = args.profile.networks();
     let chains: Vec<_> = (0..networks.len()).map(|network| generate::blocks(&plan.of(network))).collect();
@@ -147,12 +152,8 @@ pub(super) fn execute(args: &Args, seed: u64, dir: &Path, output: &mut Output) -
     let mut visible = Times::new()?;
     let (store, pass) = pass::go(&way, &plan, dir, &chains, &mut visible)?;
     store.close()?;
-    let beside = beside(dir);
     let in_turn = Way { workers: 1, delay: 0, pace: None, ..way };
-    let (store, sequential) = pass::go(&in_turn, &plan, &beside, &chains, &mut Times::new()?)?;
-    store.close()?;
-    std::fs::remove_dir_all(&beside)
-        .map_err(|error| Failure::new(format!("cannot remove {}: {error}", beside.display())))?;
+    let sequential = in_turn_beside(&in_turn, &plan, dir, &beside, &chains)?;
     let root = pass.roots.last().map_or(B256::ZERO, |(_, root)| *root);
     let reopened = args.profile.options().create(false).open(dir)?;
     let kept = (reopened.latest_version(), reopened.latest()?.root()?);
@@ -211,6 +212,30 @@ fn plan(args: &Args, seed: u64) -> Result<Plan, Failure> {
         return Err(Failure { code: USAGE, ..Failure::new(message) });
     }
     Ok(Plan { accounts: args.accounts, tokens: 4, pools: 8, blocks, transactions, networks, seed })
+}
+
+/// The second pass, in a directory that is gone afterwards, however it ended.
+fn in_turn_beside(
+    way: &Way,
+    plan: &Plan,
+    dir: &Path,
+    beside: &Path,
+    chains: &[Vec<bristlecone_evm::block::Block>],
+) -> Result<pass::Pass, Failure> {
+    let passed = pass::go(way, plan, beside, chains, &mut Times::new()?).and_then(|(store, pass)| {
+        store.close()?;
+        Ok(pass)
+    });
+    std::fs::remove_dir_all(beside)
+        .map_err(|error| Failure::new(format!("cannot remove {}: {error}", beside.display())))?;
+    passed.map_err(|failure| match failure.code {
+        INTERRUPTED => Failure::interrupted(format!(
+            "by request, before the comparison; {} has all {} blocks",
+            dir.display(),
+            plan.blocks
+        )),
+        _ => failure,
+    })
 }
 
 /// A directory for the second pass.
