@@ -29,10 +29,10 @@ pub struct TableOp<'a> {
     pub change: Change<'a>,
 }
 
-/// What the root page of a trie held of its child pages at one commit in the middle of a run: the hash of each one's top node, in
-/// the order of its entries. A proof at that commit needs no other page than those on its own way.
+/// The hashes of the nodes in the first two levels of a trie at one commit in the middle of a run, as the caller orders them. With them a
+/// proof at that commit needs no other page than those on its own way.
 ///
-/// Nothing depends on it being right or there: whoever uses it compares the root that comes of it.
+/// Nothing depends on them being right or there: whoever uses them compares the root that comes of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Top<'a> {
     /// The commit.
@@ -307,7 +307,7 @@ impl<'a> Table<'a> {
         self.sound(self.view.lower_bound(key, stamp))
     }
 
-    /// What the root page held of its child pages at the commit `stamp`, if the table has that.
+    /// The top of the trie at the commit `stamp`, if the table has that.
     ///
     /// # Errors
     /// `Corrupt`.
