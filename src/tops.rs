@@ -27,19 +27,32 @@ impl Past {
         space: usize,
         keys: &[&[u8]],
     ) -> Result<Option<Overlay<'g>>> {
-        let (Some(table), Some(before)) = (self.run.table(space), self.before.as_deref()) else {
-            return Ok(None);
-        };
-        let (Some(expected), Some(root)) = (self.root(space), before.root(space)) else { return Ok(None) };
-        let Some(ways) = Ways::new(keys).filter(|_| !self.is_end()) else { return Ok(None) };
+        let Some(table) = self.run.table(space).filter(|_| !self.is_end()) else { return Ok(None) };
         let view = graph.segments.view();
-        let Some(top) = view.table(table)?.top(self.stamp())? else { return Ok(None) };
+        match view.table(table)?.top(self.stamp())? {
+            Some(top) => self.overlay_below(top.hashes, graph, namespace, space, keys),
+            None => Ok(None),
+        }
+    }
+
+    /// As [`overlay_on_ways`](Self::overlay_on_ways), with the hashes of a top.
+    fn overlay_below<'g>(
+        &self,
+        top: &[[u8; 32]],
+        graph: &'g Graph,
+        namespace: &Namespace,
+        space: usize,
+        keys: &[&[u8]],
+    ) -> Result<Option<Overlay<'g>>> {
+        let Some(before) = self.before.as_deref() else { return Ok(None) };
+        let (Some(expected), Some(root)) = (self.root(space), before.root(space)) else { return Ok(None) };
+        let Some(ways) = Ways::new(keys) else { return Ok(None) };
         let overlay = Overlay::new(graph, namespace.scheme, namespace.shape, None);
         let open = |locator: Locator, root: Option<B256>| -> Result<Option<Vec<u8>>> {
             let is_root = root.is_some();
             let page = load(&graph.segments, locator, namespace.scheme, namespace.shape, is_root, None)?;
             let mut refs = page.refs;
-            if tops::put(Page::new(&page.bytes), &mut refs, root, top.hashes, ways.all()).is_none() {
+            if tops::put(Page::new(&page.bytes), &mut refs, root, top, ways.all()).is_none() {
                 return Ok(None);
             }
             overlay.put_page(Reference::Stored(locator).word(), page.bytes.clone(), refs);
@@ -72,7 +85,8 @@ mod tests {
     use crate::{
         Account, B256, Batch, Blake3, Ethereum, Namespace, Options, SchemeKind, Snapshot, Store, U256,
     };
-    use bristlecone_trie::proof::{ProofScheme, verify, verify_account, verify_slot};
+    use bristlecone_trie::Shape;
+    use bristlecone_trie::proof::{ProofScheme, prove, verify, verify_account, verify_slot};
 
     const KEYS: u64 = 6_000;
     /// Enough that a top is worth it.
@@ -100,8 +114,9 @@ mod tests {
         }
     }
 
-    fn flat<S: ProofScheme>(scheme: SchemeKind) {
-        let (store, _dir) = store(Namespace::flat(scheme));
+    /// A first run of one version, and one of many.
+    fn changed_in_a_run(scheme: SchemeKind) -> (Store, tempfile::TempDir) {
+        let (store, dir) = store(Namespace::flat(scheme));
         let mut random = ChaCha8Rng::seed_from_u64(3);
         let mut load = Batch::new();
         for number in 0..KEYS {
@@ -121,6 +136,11 @@ mod tests {
             store.commit(batch).unwrap();
         }
         store.flush().unwrap();
+        (store, dir)
+    }
+
+    fn flat<S: ProofScheme>(scheme: SchemeKind) {
+        let (store, _dir) = changed_in_a_run(scheme);
         for version in 0..=VERSIONS {
             let snapshot = store.at(version).unwrap();
             let root = snapshot.first().root().unwrap();
@@ -196,6 +216,55 @@ mod tests {
     fn account_proofs_in_the_middle_of_a_run_go_the_short_way() {
         accounts::<Ethereum>(SchemeKind::Ethereum);
         accounts::<Blake3>(SchemeKind::Blake3);
+    }
+
+    /// A top that is not the version's is found out by the root, or comes to a proof that does not verify, or was not asked.
+    fn wrong_tops<S: ProofScheme>(scheme: SchemeKind) {
+        let (store, _dir) = changed_in_a_run(scheme);
+        let namespace = Namespace::flat(scheme);
+        let snapshot = store.at(2).unwrap();
+        let core = &snapshot.inner.core;
+        let past = snapshot.state().err().unwrap();
+        let view = core.graph.segments.view();
+        let table = view.table(past.run.table(0).unwrap()).unwrap();
+        let right = table.top(past.stamp()).unwrap().unwrap().hashes.to_vec();
+        let other = store.at(3).unwrap();
+        let other = table.top(other.state().err().unwrap().stamp()).unwrap().unwrap().hashes.to_vec();
+        assert_ne!(right, other);
+        let mut wrong = vec![other, right[..100].to_vec(), Vec::new(), vec![[0; 32]; right.len()]];
+        for position in 0..right.len() {
+            let mut top = right.clone();
+            top[position][position % 32] ^= 1;
+            wrong.push(top);
+        }
+        let root = snapshot.first().root().unwrap();
+        let key = key(4_711);
+        let proved = snapshot.prove(&key).unwrap();
+        let below = |top: &[[u8; 32]]| {
+            let overlay =
+                past.overlay_below(top, &core.graph, &namespace, 0, &[proved.key.as_slice()]).unwrap()?;
+            assert_eq!(overlay.hash().unwrap(), root);
+            prove::<S>(&overlay, Shape::Flat, overlay.root(), &proved.key).ok()
+        };
+        assert_eq!(below(&right).unwrap().nodes, proved.nodes);
+        let mut refused = 0;
+        for top in &wrong {
+            match below(top) {
+                Some(found) => {
+                    let holds = verify::<S>(root, &proved.key, &found.nodes);
+                    assert!(holds.is_err() || holds == Ok(proved.value.clone()));
+                }
+                None => refused += 1,
+            }
+        }
+        // All of the whole wrong ones, and of single hashes the 15 and 15 beside the way: no other is asked for this key.
+        assert_eq!(refused, 4 + 30);
+    }
+
+    #[test]
+    fn a_wrong_top_is_not_believed() {
+        wrong_tops::<Ethereum>(SchemeKind::Ethereum);
+        wrong_tops::<Blake3>(SchemeKind::Blake3);
     }
 
     #[test]

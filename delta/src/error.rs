@@ -40,6 +40,19 @@ pub enum Error {
         /// The newest one known here.
         supported: u32,
     },
+    /// An earlier release wrote this store, in a format that is not read any more. Nothing was touched.
+    #[error(
+        "{} has format version {found}, this build reads {supported}: open it with the release that made it, or make it anew",
+        path.display()
+    )]
+    OlderFormat {
+        /// The file that says so.
+        path: PathBuf,
+        /// Its format version.
+        found: u32,
+        /// The one known here.
+        supported: u32,
+    },
     /// The directory holds no store, and none may be made there. Nothing was touched.
     #[error("{} is not a store: {what}", path.display())]
     NotAStore {

@@ -40,7 +40,7 @@ pub struct Follower {
 /// Opens the store in `dir` for reading beside whoever writes it. Costs a read of every group's header, and of the last group.
 ///
 /// # Errors
-/// `NotAStore`, `NewerFormat`, `Corrupt`, `Io`.
+/// `NotAStore`, `NewerFormat`, `OlderFormat`, `Corrupt`, `Io`.
 pub fn follow(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Follower> {
     let absent = || Error::NotAStore { path: dir.to_owned(), what: "it has no identity file" };
     let identity = identity::read(&*vfs, dir)?.ok_or_else(absent)?;

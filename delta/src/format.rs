@@ -3,7 +3,7 @@
 //! All numbers are little-endian unless they are varints (LEB128, canonical).
 
 /// The newest format version that this build reads, and the one it writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// Bits of a stamp's counter.
 pub const COUNTER_BITS: u32 = 40;

@@ -86,18 +86,17 @@ impl Identity {
         // Another format may look different behind its version.
         let version = reader.clone().u32().unwrap_or(0);
         let parsed = parse(&mut reader).map_err(|bad| bad.of_file(path, 0));
-        if version > FORMAT_VERSION {
-            return Err(Error::NewerFormat {
-                path: path.to_owned(),
-                found: version,
-                supported: FORMAT_VERSION,
-            });
+        let supported = FORMAT_VERSION;
+        if version > supported {
+            return Err(Error::NewerFormat { path: path.to_owned(), found: version, supported });
         }
+        // Identities of earlier formats had this layout: what does not match its checksum is damaged, not old.
         let identity = parsed?;
-        if identity.format != FORMAT_VERSION {
-            return Err(Error::corrupt(path, 8, "no such format version"));
+        match identity.format {
+            0 => Err(Error::corrupt(path, 8, "no such format version")),
+            found if found < supported => Err(Error::OlderFormat { path: path.to_owned(), found, supported }),
+            _ => Ok(identity),
         }
-        Ok(identity)
     }
 }
 
@@ -167,14 +166,14 @@ mod tests {
     use super::*;
 
     fn sample() -> Identity {
-        Identity { format: 1, id: [7; 16], config: b"config".to_vec() }
+        Identity { format: FORMAT_VERSION, id: [7; 16], config: b"config".to_vec() }
     }
 
     #[test]
     fn the_identity_is_golden_and_every_other_bit_is_refused() {
         let path = Path::new("store");
         let bytes = sample().encode().unwrap();
-        assert_eq!(bytes[..16], *b"BRCLONE\0\x01\0\0\0\x06\0\0\0");
+        assert_eq!(bytes[..16], *b"BRCLONE\0\x02\0\0\0\x06\0\0\0");
         assert_eq!(bytes[16..32], [7; 16]);
         assert_eq!(bytes[32..38], *b"config");
         assert_eq!(bytes.len(), 46);
@@ -190,14 +189,13 @@ mod tests {
     }
 
     #[test]
-    fn other_files_and_later_formats_are_told_apart() {
+    fn other_files_and_other_formats_are_told_apart() {
         let path = Path::new("store");
         assert!(matches!(Identity::decode(b"#!/bin/sh", path), Err(Error::NotAStore { .. })));
-        let later = Identity { format: 2, ..sample() }.encode().unwrap();
-        assert!(matches!(
-            Identity::decode(&later, path),
-            Err(Error::NewerFormat { found: 2, supported: 1, .. })
-        ));
+        let of = |format| Identity::decode(&Identity { format, ..sample() }.encode().unwrap(), path);
+        assert!(matches!(of(3), Err(Error::NewerFormat { found: 3, supported: 2, .. })));
+        assert!(matches!(of(1), Err(Error::OlderFormat { found: 1, supported: 2, .. })));
+        assert!(matches!(of(0), Err(Error::Corrupt { .. })));
         let large = Identity { config: vec![0; MAX_CONFIG_BYTES + 1], ..sample() };
         assert!(matches!(large.encode(), Err(Error::TooLarge { .. })));
     }

@@ -107,7 +107,7 @@ impl std::fmt::Debug for Opened {
 /// where its last seal is not known to be durable.
 ///
 /// # Errors
-/// `NotAStore`, `NewerFormat`, `Locked`: nothing was changed. `Corrupt` where bytes that were durable are
+/// `NotAStore`, `NewerFormat`, `OlderFormat`, `Locked`: nothing was changed. `Corrupt` where bytes that were durable are
 /// not what was written. `Io`.
 pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> {
     let (identity, lock) = settle_identity(&*vfs, dir, options)?;
