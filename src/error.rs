@@ -163,7 +163,8 @@ pub enum Error {
     /// An earlier write or sync failed. Nothing more is written; what is visible stays readable. Reopen the store.
     #[error("the store takes no more writes since an earlier failure: {0}; reopen it to go on")]
     Poisoned(Arc<Error>),
-    /// The log or the segments could not be read or written.
+    /// The log or the segments could not be read or written: [`StorageError`](crate::StorageError) says what is damaged, of another
+    /// format, in use, or refused by the system.
     #[error(transparent)]
     Storage(Arc<bristlecone_delta::Error>),
     /// A file operation outside the log failed.

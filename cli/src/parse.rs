@@ -54,7 +54,7 @@ pub(crate) fn open(dir: &Path) -> Result<Reader, Failure> {
     Options::new().open_read_only(dir).map_err(Failure::from)
 }
 
-fn must_exist(dir: &Path) -> Result<(), Failure> {
+pub(crate) fn must_exist(dir: &Path) -> Result<(), Failure> {
     if dir.exists() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bristlecone::{DamagedRun, Options};
+use bristlecone::{DamagedRun, Options, StorageError};
 use serde::Serialize;
 
 use crate::{
@@ -149,11 +149,14 @@ fn affected(args: &Args) -> Vec<Affected> {
 }
 
 fn repair(args: &Args, output: &mut Output) -> Result<(), Failure> {
-    let store = parse::open_with(&args.dir, Options::new()).map_err(|failure| {
-        if args.dir.exists() {
-            failure.hint("what is needed to open the store is damaged, which cannot be repaired: take it from a backup")
-        } else {
-            failure
+    parse::must_exist(&args.dir)?;
+    let store = Options::new().create(false).open(&args.dir).map_err(|error| {
+        let damaged = matches!(&error, bristlecone::Error::Storage(of) if matches!(**of, StorageError::Corrupt { .. }));
+        let failure = Failure::from(error);
+        match damaged {
+            true => failure
+                .hint("what is needed to open the store is damaged, which cannot be repaired: take it from a backup"),
+            false => failure,
         }
     })?;
     let report = store.repair(progress("repair"))?;

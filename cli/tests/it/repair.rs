@@ -85,3 +85,28 @@ fn damage_is_told_by_version_and_a_repair_goes_back_to_what_can_be_read() {
     let file = scratch.file("a file", "text");
     run(&["check", &text(Path::new(&file)), "--repair"]).fails(1, &["a file"]);
 }
+
+#[test]
+fn only_damage_is_called_damage() {
+    let scratch = Scratch::new();
+    let dir = scratch.path("store");
+    let store = Options::new().namespace(Namespace::flat(SchemeKind::Blake3)).open(&dir).unwrap();
+    store.commit(Batch::new()).unwrap();
+    let in_use = run(&["check", &dir, "--repair"]).fails(1, &["in use"]);
+    assert!(!in_use.stderr.contains("backup"), "{}", in_use.stderr);
+    store.close().unwrap();
+
+    let identity = Path::new(&dir).join("store");
+    let whole = fs::read(&identity).unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = byte;
+        fs::write(&identity, bytes).unwrap();
+        run(&["check", &dir, "--repair"])
+    };
+    let newer = with(8, 9).fails(1, &["format version 9"]);
+    assert!(!newer.stderr.contains("backup"), "{}", newer.stderr);
+    with(16, !whole[16]).fails(1, &["backup"]);
+    fs::write(&identity, whole).unwrap();
+    run(&["check", &dir, "--repair"]).ok();
+}
