@@ -2,7 +2,7 @@
 //!
 //! All numbers are little-endian unless they are varints (LEB128, canonical).
 
-/// The newest format version that this build reads, and the one it writes.
+/// The one format version that this build reads and writes.
 pub const FORMAT_VERSION: u32 = 2;
 
 /// Bits of a stamp's counter.
