@@ -218,7 +218,7 @@ mod tests {
         accounts::<Blake3>(SchemeKind::Blake3);
     }
 
-    /// A top that is not the version's is found out by the root, or comes to a proof that does not verify, or was not asked.
+    /// A top that is not the version's is found out by the root, unless what is wrong in it was not asked for: then the proof is the right one.
     fn wrong_tops<S: ProofScheme>(scheme: SchemeKind) {
         let (store, _dir) = changed_in_a_run(scheme);
         let namespace = Namespace::flat(scheme);
@@ -244,16 +244,13 @@ mod tests {
             let overlay =
                 past.overlay_below(top, &core.graph, &namespace, 0, &[proved.key.as_slice()]).unwrap()?;
             assert_eq!(overlay.hash().unwrap(), root);
-            prove::<S>(&overlay, Shape::Flat, overlay.root(), &proved.key).ok()
+            prove::<S>(&overlay, Shape::Flat, overlay.root(), &proved.key).ok().map(|proof| proof.nodes)
         };
-        assert_eq!(below(&right).unwrap().nodes, proved.nodes);
+        assert_eq!(below(&right).unwrap(), proved.nodes);
         let mut refused = 0;
         for top in &wrong {
             match below(top) {
-                Some(found) => {
-                    let holds = verify::<S>(root, &proved.key, &found.nodes);
-                    assert!(holds.is_err() || holds == Ok(proved.value.clone()));
-                }
+                Some(found) => assert_eq!(found, proved.nodes),
                 None => refused += 1,
             }
         }
