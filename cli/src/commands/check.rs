@@ -153,10 +153,10 @@ fn repair(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let store = Options::new().create(false).open(&args.dir).map_err(|error| {
         let damaged = matches!(&error, bristlecone::Error::Storage(of) if matches!(**of, StorageError::Corrupt { .. }));
         let failure = Failure::from(error);
-        match damaged {
-            true => failure
-                .hint("what is needed to open the store is damaged, which cannot be repaired: take it from a backup"),
-            false => failure,
+        if damaged {
+            failure.hint("what is needed to open the store is damaged, which cannot be repaired: take it from a backup")
+        } else {
+            failure
         }
     })?;
     let report = store.repair(progress("repair"))?;
