@@ -244,7 +244,8 @@ impl Session {
                 return;
             }
         };
-        let threads = self.threads;
+        // Much of a round is waiting for the moment of the kill.
+        let threads = 2 * self.threads;
         let plan = kill::Plan { program, kills, of_one: 25, first_seed: seed, threads, deadline };
         let totals = kill::campaign(&plan);
         self.tell("kill", totals);
@@ -289,13 +290,13 @@ impl Session {
             .map_or(0, |since| since.as_secs() / 60 % 1_000_000_000);
         let until = |percent: u32| Some(Instant::now() + time * percent / 100);
         let many = |seed| Chosen { workload: None, seeds: 10_000, seed, stride: 1 };
-        self.crash(&many(seed), until(30));
-        self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(18));
-        self.corruption(20, seed, 1, true, until(12));
-        self.kill(5_000, seed, until(13));
-        self.planted(Path::new("."), "", until(15));
-        self.soak((time * 7 / 100).as_secs().max(60), false);
-        self.soak((time * 5 / 100).as_secs().max(60), true);
+        self.crash(&many(seed), until(16));
+        self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(14));
+        self.corruption(20, seed, 1, true, until(10));
+        self.kill(5_000, seed, until(32));
+        self.planted(Path::new("."), "", until(20));
+        self.soak((time * 5 / 100).as_secs().max(60), false);
+        self.soak((time * 3 / 100).as_secs().max(60), true);
     }
 
     fn begin(&self, name: &str) {
