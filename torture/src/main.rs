@@ -26,7 +26,7 @@ struct Cli {
     /// Print one JSON object a line instead of tables.
     #[arg(long, global = true)]
     json: bool,
-    /// Threads that work side by side.
+    /// Threads that work side by side; kills take twice as many, for they mostly wait.
     #[arg(long, global = true, default_value_t = cores())]
     threads: usize,
     #[command(subcommand)]
