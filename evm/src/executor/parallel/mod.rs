@@ -3,6 +3,7 @@
 //! Optimistic, after Block-STM: each transaction runs on what the ones before it wrote so far over the state before
 //! the block ([`memory`]). Where that turns out to have changed, it runs again ([`scheduler`]). What is known beforehand about who depends on whom ([`Hints`](super::Hints)) saves runs and decides nothing.
 
+mod cell;
 mod fee;
 mod memory;
 mod scheduler;
@@ -34,8 +35,9 @@ use crate::{
     changes::{Left, Overlay},
     db::State,
 };
+use cell::Body;
 use fee::FeeAside;
-use memory::{Body, Memory, Read, Write};
+use memory::{Memory, Read, Write};
 use scheduler::{Run, Scheduler, Task};
 use view::View;
 
