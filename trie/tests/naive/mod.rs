@@ -37,11 +37,14 @@ pub(crate) struct Naive {
     entries: Vec<(Vec<u8>, Value)>,
 }
 
+/// The sub-tries below a branch: the reference of each, and which entries are in it.
+type Children = [Option<(NodeRef, usize, usize)>; 16];
+
 /// The node of a sub-trie.
 enum Built {
     Leaf,
     Extension(Box<Built>, usize),
-    Branch(Box<[Option<(NodeRef, usize, usize)>; 16]>, Option<usize>),
+    Branch(Box<Children>, Option<usize>),
 }
 
 fn reference<S: ProofScheme>(bytes: Vec<u8>, root: bool) -> NodeRef {
@@ -87,13 +90,7 @@ impl Naive {
         (Built::Branch(Box::new(children), own), reference::<S>(out.clone(), root), out)
     }
 
-    #[allow(clippy::type_complexity, reason = "a helper of a test")]
-    fn parts<S: ProofScheme>(
-        &self,
-        from: usize,
-        to: usize,
-        depth: usize,
-    ) -> ([Option<(NodeRef, usize, usize)>; 16], Option<usize>) {
+    fn parts<S: ProofScheme>(&self, from: usize, to: usize, depth: usize) -> (Children, Option<usize>) {
         let own = (self.entries[from].0.len() * 2 == depth).then_some(from);
         let mut at = from + usize::from(own.is_some());
         let mut children = [None; 16];
