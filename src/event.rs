@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use crate::sync::{Condvar, Mutex, lock, wait, wait_while};
 use crate::{Error, Result};
 
 /// Happens once, with a value or an error.
@@ -41,7 +42,7 @@ impl<T: Clone> Event<T> {
             return;
         }
         let wakers = {
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = lock(&self.waiting);
             std::mem::take(&mut *waiting)
         };
         self.happened.notify_all();
@@ -54,17 +55,16 @@ impl<T: Clone> Event<T> {
 
     /// Waits, but not for longer than `patience`.
     pub(crate) fn wait_for(&self, patience: Duration) {
-        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = self.happened.wait_timeout_while(waiting, patience, |_| self.value.get().is_none());
+        wait_while(&self.happened, &self.waiting, patience, |_| self.value.get().is_none());
     }
 
     pub(crate) fn wait(&self) -> Result<T> {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         loop {
             if let Some(value) = self.value.get() {
                 return value.clone();
             }
-            waiting = self.happened.wait(waiting).unwrap_or_else(PoisonError::into_inner);
+            waiting = wait(&self.happened, waiting);
         }
     }
 
@@ -72,7 +72,7 @@ impl<T: Clone> Event<T> {
         if let Some(value) = self.value.get() {
             return Poll::Ready(value.clone());
         }
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&self.waiting);
         // Between the look above and the lock it may have happened, and nobody would wake us.
         if let Some(value) = self.value.get() {
             return Poll::Ready(value.clone());

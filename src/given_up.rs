@@ -3,14 +3,11 @@
 //! Stamps rise, and a rollback takes one for itself: what it gave up are the stamps between that of the version it went back to and its own.
 //! A reader remembers how many rollbacks it has looked at. So reading costs one look at a number that hardly ever changes.
 
-use std::sync::atomic::{
-    AtomicU64,
-    Ordering::{Acquire, Relaxed, Release},
-};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use bristlecone_delta::Stamp;
 
+use crate::sync::{AtomicU64, Mutex, lock};
 use crate::{Error, Result};
 
 /// One rollback.
@@ -33,14 +30,14 @@ pub(crate) struct GivenUp {
 
 impl GivenUp {
     pub(crate) fn add(&self, rollback: Rollback) {
-        let mut rollbacks = self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rollbacks = lock(&self.rollbacks);
         rollbacks.push(rollback);
         self.count.store(rollbacks.len() as u64, Release);
     }
 
     /// An error where the commit `stamp`, which made `version`, was given up.
     pub(crate) fn check(&self, version: u64, stamp: Stamp) -> Result<()> {
-        let rollbacks = self.rollbacks.lock().unwrap_or_else(PoisonError::into_inner);
+        let rollbacks = lock(&self.rollbacks);
         match rollbacks.iter().find(|rollback| rollback.stamp < stamp && stamp < rollback.own) {
             Some(rollback) => Err(Error::RolledBack { version, to: rollback.version }),
             None => Ok(()),

@@ -56,6 +56,7 @@ mod snapshot;
 mod state;
 mod stats;
 mod store;
+mod sync;
 mod tops;
 mod trie_key;
 mod value;

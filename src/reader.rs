@@ -2,16 +2,17 @@
 
 use std::ops::RangeBounds;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bristlecone_delta::{Follower, Locator, Segments};
 
 use crate::graph::Graph;
 use crate::kept::Kept;
-use crate::pipeline::{Core, lock};
+use crate::pipeline::Core;
 use crate::runs::{Run, Runs};
 use crate::snapshot::Key;
 use crate::store::{Inner, Store, configured};
+use crate::sync::{Mutex, lock};
 use crate::{
     CheckReport, DamagedRun, Diff, Error, History, Namespace, Options, Pin, Progress, Result, Snapshot,
     Stats, VersionInfo,

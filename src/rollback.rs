@@ -14,10 +14,11 @@ use crate::pipeline::apply::{Identity, build, bury};
 use crate::pipeline::root::{RootMessage, Workspaces, compute};
 use crate::pipeline::seal::SealMessage;
 use crate::pipeline::seal::amend::{Amendment, What};
-use crate::pipeline::{Core, Dead, lock};
+use crate::pipeline::{Core, Dead};
 use crate::runs::{Past, Run};
 use crate::state::VersionState;
 use crate::store::{Inner, state_of};
+use crate::sync::lock;
 use crate::{Error, Result, Store};
 
 impl Store {

@@ -1,7 +1,7 @@
 //! What a version is, in memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use bristlecone_delta::{Locator, LogPosition, Stamp};
 use bristlecone_snapshot::SlotId;
@@ -10,6 +10,7 @@ use bristlecone_trie::B256;
 use crate::batch::Prepared;
 use crate::event::Event;
 use crate::options::{Namespace, SchemeKind};
+use crate::sync::{AtomicU64, Mutex, lock};
 
 /// One namespace of a version.
 #[derive(Clone, Debug)]
@@ -67,11 +68,11 @@ impl<T: Default> UntilSealed<T> {
     }
 
     pub(crate) fn get(&self) -> Arc<T> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.0).clone()
     }
 
     pub(crate) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::default();
+        *lock(&self.0) = Arc::default();
     }
 }
 

@@ -8,7 +8,8 @@ use bristlecone_snapshot::{SlotId, pin};
 use bristlecone_trie::B256;
 
 use crate::forget::ForgetStats;
-use crate::pipeline::{Core, Dead, lock};
+use crate::pipeline::{Core, Dead};
+use crate::sync::lock;
 use crate::{Result, Store};
 
 /// Memory, in bytes, and how many of what. What stands in one line of this list stands in no other: [`total`](Self::total) is their sum.

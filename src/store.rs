@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
-use std::thread::JoinHandle;
+use std::sync::{Arc, OnceLock};
 
 use bristlecone_delta::{LoggedBatch, SealedVersion, Stamp, decode_ops};
 use bristlecone_trie::{B256, Shape};
@@ -22,10 +20,11 @@ use crate::pipeline::apply::{Identity, apply};
 use crate::pipeline::log::LogMessage;
 use crate::pipeline::proposal::Open;
 use crate::pipeline::root::RootMessage;
-use crate::pipeline::{Core, lock, log, root, seal};
+use crate::pipeline::{Core, log, root, seal};
 use crate::reference::Reference;
 use crate::runs::Run;
 use crate::state::{Operations, SpaceState, UntilSealed, VersionState, store_root};
+use crate::sync::{Builder, JoinHandle, Mutex, MutexGuard, Sender, channel, lock};
 use crate::{Batch, Commit, Error, Options, Result, Snapshot};
 
 /// What is known of a version.
@@ -157,7 +156,7 @@ impl Store {
         for state in states {
             let _ = to_root.send(RootMessage::Commit(state));
         }
-        let spawn = |name: &str| std::thread::Builder::new().name(format!("bristlecone-{name}"));
+        let spawn = |name: &str| Builder::new().name(format!("bristlecone-{name}"));
         let io = |source: std::io::Error| Error::Io {
             op: "start a thread for",
             path: dir.to_owned(),

@@ -19,7 +19,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 
 use crate::epoch::Guard;
-#[cfg(not(any(loom, miri)))]
+#[cfg(not(any(loom, miri, shuttle)))]
 use crate::pool;
 
 /// What stands before the elements.
@@ -50,7 +50,7 @@ fn layout<E>(len: usize) -> Option<(Layout, usize)> {
 
 /// Where the elements start.
 const fn offset<E>() -> usize {
-    #[cfg(not(any(loom, miri)))]
+    #[cfg(not(any(loom, miri, shuttle)))]
     const {
         assert!(align_of::<Header<E>>() <= pool::ALIGN)
     };
@@ -102,14 +102,14 @@ impl<E> Block<E> {
     }
 
     /// Memory that it takes, in bytes. Does not touch it.
-    #[cfg(not(any(loom, miri)))]
+    #[cfg(not(any(loom, miri, shuttle)))]
     pub(crate) fn footprint(&self) -> usize {
         // SAFETY: the cell is not given back before this block is dropped.
         unsafe { pool::footprint(self.header.cast()) }
     }
 
     /// Memory that it takes, in bytes.
-    #[cfg(any(loom, miri))]
+    #[cfg(any(loom, miri, shuttle))]
     pub(crate) fn footprint(&self) -> usize {
         // SAFETY: an owned block's header is initialised and never written again.
         layout::<E>(unsafe { self.header.as_ref() }.len).map_or(0, |(layout, _)| layout.size())
@@ -128,14 +128,14 @@ pub(crate) unsafe fn footprint_of<E>(raw: *mut Header<E>) -> usize {
 }
 
 /// Memory for `layout`. Aborts where there is none.
-#[cfg(not(any(loom, miri)))]
+#[cfg(not(any(loom, miri, shuttle)))]
 fn allocate(layout: Layout) -> NonNull<u8> {
     debug_assert!(layout.align() <= pool::ALIGN);
     pool::allocate(layout.size())
 }
 
 /// The same where every access is watched: from the system.
-#[cfg(any(loom, miri))]
+#[cfg(any(loom, miri, shuttle))]
 fn allocate(layout: Layout) -> NonNull<u8> {
     // SAFETY: the layout is at least the header and so not empty.
     let raw = unsafe { std::alloc::alloc(layout) };
@@ -181,32 +181,35 @@ pub(crate) fn prefetch(start: *const u8, bytes: usize) {
 }
 
 impl<E> Drop for Block<E> {
-    #[cfg(not(any(loom, miri)))]
+    #[cfg(not(any(loom, miri, shuttle)))]
     fn drop(&mut self) {
         // SAFETY: the cell is from `allocate`, and nobody else owns it.
         unsafe { pool::release(self.header.cast()) };
     }
 
-    #[cfg(any(loom, miri))]
+    #[cfg(any(loom, miri, shuttle))]
     fn drop(&mut self) {
         // SAFETY: an owned block's header is initialised.
         let len = unsafe { self.header.as_ref() }.len;
         let Some((layout, at)) = layout::<E>(len) else { return };
-        // Under the model checker blocks are spoilt and kept, so that a late reader sees rubbish, and a test can
-        // tell, instead of undefined behaviour.
+        // Under loom blocks are spoilt and kept, so that a late reader sees rubbish, and a test can tell, instead of undefined
+        // behaviour. Under shuttle too, but they are not kept: whole stores work there, many thousands of times.
         #[cfg(loom)]
+        // SAFETY: as for the header; loom reports accesses that are not ordered before.
+        unsafe {
+            self.header.as_ref().life.with_mut(|alive| *alive = false);
+        }
+        #[cfg(any(loom, shuttle))]
         // SAFETY: the elements are `len` values of plain memory in this allocation, which nobody else owns.
         unsafe {
-            let _ = layout;
-            self.header.as_ref().life.with_mut(|alive| *alive = false);
             self.header.as_ptr().byte_add(at).cast::<E>().write_bytes(0xDE, len);
         }
         #[cfg(not(loom))]
         // SAFETY: the allocation was made with this very layout, and nobody else owns it.
         unsafe {
-            let _ = at;
             std::alloc::dealloc(self.header.as_ptr().cast::<u8>(), layout);
         }
+        let _ = (layout, at);
     }
 }
 

@@ -93,7 +93,7 @@ impl<S: Zeroed> Chunks<S> {
 fn allocate<S: Zeroed>(len: usize) -> Box<[S]> {
     // SAFETY: zeroes are a valid `S`.
     let cells: Box<[S]> = unsafe { Box::new_zeroed_slice(len).assume_init() };
-    #[cfg(not(miri))]
+    #[cfg(not(any(miri, shuttle)))]
     crate::pool::advise_huge(cells.as_ptr().cast_mut().cast(), size_of_val(&*cells));
     cells
 }

@@ -10,9 +10,10 @@
 //! `--cfg loom` a minimal stand-in takes its place, which frees at the earliest moment an epoch scheme may: when the
 //! last guard that existed at the deferral is gone. crossbeam-epoch itself is trusted, not checked. The stand-in pins and
 //! unpins under a mutex, which orders threads a little more than the real one does; what happens *between* a pin and
-//! its unpin, where all protocols of this crate take place, is ordered by their own atomics alone.
+//! its unpin, where all protocols of this crate take place, is ordered by their own atomics alone. Under `--cfg shuttle`, where
+//! whole stores are explored, it stands in too: threads take turns at each pin, and memory goes at the earliest moment.
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 mod real {
     /// Keeps the current thread pinned. Not `Send`; keep it short: memory retired meanwhile is not freed.
     #[derive(Debug)]
@@ -46,12 +47,12 @@ mod real {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 mod model {
     use std::marker::PhantomData;
     use std::mem;
 
-    use loom::sync::Mutex;
+    use crate::sync::Mutex;
 
     type Work = Box<dyn FnOnce() + Send>;
 
@@ -65,12 +66,18 @@ mod model {
 
     impl Drop for State {
         fn drop(&mut self) {
-            // What is left when a model run ends would touch the model's objects after their end.
+            // What is left when a model run ends would touch loom's objects after their end.
+            #[cfg(loom)]
             mem::forget(mem::take(&mut self.deferred));
         }
     }
 
-    loom::lazy_static! {
+    #[cfg(loom)]
+    use loom::lazy_static;
+    #[cfg(shuttle)]
+    use shuttle::lazy_static;
+
+    lazy_static! {
         static ref STATE: Mutex<State> = Mutex::new(State::default());
     }
 
@@ -133,7 +140,7 @@ mod model {
     }
 }
 
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub use model::{Guard, pin};
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub use real::{Guard, pin};

@@ -63,7 +63,7 @@ mod error;
 mod handoff;
 mod lease;
 mod life;
-#[cfg(not(any(loom, miri)))]
+#[cfg(not(any(loom, miri, shuttle)))]
 mod pool;
 mod publish;
 mod shard;
@@ -76,9 +76,9 @@ pub use epoch::{Guard, pin};
 /// Memory for blocks that this process has from the system, in bytes, of all tables together: what blocks take, and what is kept for the
 /// next ones. Blocks above 32 KiB are not in it.
 pub fn pool_bytes() -> u64 {
-    #[cfg(not(any(loom, miri)))]
+    #[cfg(not(any(loom, miri, shuttle)))]
     return pool::held() as u64;
-    #[cfg(any(loom, miri))]
+    #[cfg(any(loom, miri, shuttle))]
     0
 }
 

@@ -10,13 +10,14 @@ mod tests;
 mod work;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Error;
 use crate::event::Asked;
-use crate::pipeline::{Core, lock};
+use crate::pipeline::Core;
 use crate::runs::Run;
+use crate::sync::{Condvar, Mutex, lock, wait_while};
 
 pub(crate) use work::run;
 
@@ -143,18 +144,16 @@ impl Forgetting {
 
     /// Waits to be told something, at most so long.
     fn wait(&self, most: Duration) {
-        let orders = lock(&self.orders);
         let idle = |orders: &mut Orders| {
             orders.gone.is_empty() && orders.wanted.is_empty() && !orders.look && !orders.stop
         };
-        drop(self.bell.wait_timeout_while(orders, most, idle).unwrap_or_else(PoisonError::into_inner));
+        wait_while(&self.bell, &self.orders, most, idle);
     }
 
     /// Sleeps so long, but not past being stopped or hurried.
     fn pause(&self, long: Duration) {
-        let orders = lock(&self.orders);
         let idle = |orders: &mut Orders| orders.wanted.is_empty() && !orders.stop;
-        drop(self.bell.wait_timeout_while(orders, long, idle).unwrap_or_else(PoisonError::into_inner));
+        wait_while(&self.bell, &self.orders, long, idle);
     }
 
     /// How a compaction that somebody waits for goes on.

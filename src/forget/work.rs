@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use bristlecone_delta::{Compactor, Graves, Locator, SavedGraves, SegmentView};
 
 use super::{CompactProgress, CompactReport, LOOK_AGAIN, Wanted};
-use crate::pipeline::{Core, lock};
+use crate::pipeline::Core;
 use crate::runs::Run;
+use crate::sync::lock;
 use crate::{Error, Result};
 
 /// Records that are looked at in one go.

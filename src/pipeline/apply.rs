@@ -9,12 +9,13 @@ use bristlecone_trie::update::{self, UpdateError, Updated};
 use bristlecone_trie::{Hint, Op, Page};
 
 use super::root::SHARED_KEYS;
-use super::{Core, Dead, add, lock};
+use super::{Core, Dead, add};
 use crate::batch::Prepared;
 use crate::event::Event;
 use crate::graph::{Committing, PageKind, Touched};
 use crate::options::Namespace;
 use crate::state::{Operations, Replaced, SpaceState, UntilSealed, VersionState};
+use crate::sync::lock;
 use crate::{Error, Result};
 
 /// What identifies a commit.

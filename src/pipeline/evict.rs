@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bristlecone_snapshot::{Lookup, SlotId, pin};
 use bristlecone_trie::Page;
 
-use super::{Core, lock};
+use super::Core;
+use crate::sync::lock;
+
 /// So many pages are evicted at a time, between two looks at what that gave.
 const SOME: usize = 256;
 

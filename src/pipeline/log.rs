@@ -1,13 +1,13 @@
 //! The batch log's thread: what waits is written together and synced once.
 
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
 
 use bristlecone_delta::{Log, Sealed, Stamp, encode_ops};
 use bristlecone_trie::B256;
 
 use super::Core;
 use crate::state::VersionState;
+use crate::sync::Receiver;
 use crate::{Error, Result};
 
 /// So many commits, or bytes of them, share one sync at most: commits that keep coming must not put it off.

@@ -12,7 +12,7 @@ mod trim;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -28,6 +28,7 @@ use crate::options::{Backpressure, Namespace, RootSchedule};
 use crate::reference::Reference;
 use crate::runs::{Past, Runs};
 use crate::state::{Latest, VersionState, store_root};
+use crate::sync::{Condvar, Mutex, lock, wait, wait_for};
 use crate::{Error, Result};
 
 /// So many slots are looked at before they are retired.
@@ -126,11 +127,6 @@ impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Core").field("namespaces", &self.namespaces).finish_non_exhaustive()
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A thread that panicked while it held one of these left it whole: they guard single insertions and removals.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Core {
@@ -287,7 +283,7 @@ impl Core {
                 if self.backpressure == Backpressure::Refuse {
                     return Err(Error::Unrooted { waiting: unsealed.unrooted, limit: self.max_unrooted });
                 }
-                unsealed = self.room.wait(unsealed).unwrap_or_else(PoisonError::into_inner);
+                unsealed = wait(&self.room, unsealed);
                 continue;
             }
             let superseded = 2 * run_superseded(self.cache_bytes);
@@ -306,8 +302,7 @@ impl Core {
                     Error::Superseded { bytes: unsealed.superseded_bytes, limit: superseded }
                 });
             }
-            let waited = self.room.wait_timeout(unsealed, URGE_AGAIN);
-            unsealed = waited.unwrap_or_else(PoisonError::into_inner).0;
+            unsealed = wait_for(&self.room, &self.unsealed, unsealed, URGE_AGAIN);
         }
     }
 

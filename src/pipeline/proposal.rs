@@ -4,19 +4,17 @@
 //! took the place of are its parent's still. So it leases its parent. Whoever changes the latest version looks at all open proposals, under the
 //! committer's lock: those that do not stand on it end.
 
-use std::sync::atomic::{
-    AtomicU8,
-    Ordering::{Acquire, Relaxed, Release},
-};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::{Arc, Weak};
 
 use bristlecone_delta::Stamp;
 use bristlecone_snapshot::Lease;
 
+use super::Core;
 use super::apply::publish;
-use super::{Core, lock};
 use crate::graph::Touched;
 use crate::state::VersionState;
+use crate::sync::{AtomicU8, Mutex, lock};
 use crate::{Error, Result};
 
 const OPEN: u8 = 0;

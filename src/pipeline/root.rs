@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use bristlecone_snapshot::{Guard, Lease, pin};
@@ -19,6 +19,7 @@ use crate::graph::{Pinned, hash_below_with, hash_with};
 use crate::options::Namespace;
 use crate::reference::Reference;
 use crate::state::{VersionState, store_root};
+use crate::sync::{Receiver, Sender, receive};
 use crate::{Error, Result};
 
 /// A run of at least [`SMALL_RUN`] keys is sealed once it is this old.
@@ -33,6 +34,8 @@ const KEPT_WORKSPACE: usize = 32 << 20;
 /// Hashing fills all cores, and the log thread, which has a tenth of a millisecond to do, would wait for a slice of one of them. So it
 /// goes first, where nothing else waits to be hashed; but a slow disk holds no root up.
 const HEAD_START: Duration = Duration::from_micros(500);
+/// So often it is looked how old the run is, where nothing comes.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Any run is sealed once it is this old.
 const ANY_RUN_AGE: Duration = Duration::from_secs(60);
 
@@ -91,7 +94,7 @@ pub(crate) fn run(
     let mut trimmer = Trimmer::default();
     let mut hasher = Hasher { core, log, workspaces: Workspaces::default() };
     loop {
-        match messages.recv_timeout(Duration::from_millis(100)) {
+        match receive(messages, LOOK_AGAIN) {
             Ok(RootMessage::Commit(state)) => {
                 if run.versions.is_empty() {
                     run.since = Instant::now();

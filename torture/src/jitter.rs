@@ -1,8 +1,14 @@
-//! A file system that keeps its callers waiting now and then, so that threads take turns in other orders than they would by themselves.
+//! A file system that keeps its callers waiting now and then, so that threads take turns in other orders than they would by themselves. Where
+//! shuttle decides about turns, each call asks for one.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
+
+#[cfg(shuttle)]
+use shuttle::{sync::Mutex, thread};
+#[cfg(not(shuttle))]
+use std::{sync::Mutex, thread};
 
 use bristlecone::vfs::Vfs;
 
@@ -28,8 +34,8 @@ impl Jitter {
         let (choice, pause) = (rng.below(12), rng.next_u64() % LONGEST);
         drop(rng);
         match choice {
-            0 => std::thread::sleep(Duration::from_micros(pause)),
-            1..=3 => std::thread::yield_now(),
+            0 => thread::sleep(Duration::from_micros(pause)),
+            1..=3 => thread::yield_now(),
             _ => {}
         }
     }

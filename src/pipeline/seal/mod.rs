@@ -8,7 +8,7 @@ mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::Duration;
 
 use bristlecone_delta::{
@@ -23,12 +23,13 @@ use self::keep::{Failed, Keep};
 use self::pages::{Chains, Pages, Written};
 use self::table::Superseded;
 use super::log::LogMessage;
-use super::{Core, add, lock, tops};
+use super::{Core, add, tops};
 use crate::batch::Prepared;
 use crate::catalog::Catalog;
 use crate::event::Asked;
 use crate::runs::Run;
 use crate::state::VersionState;
+use crate::sync::{Receiver, Sender, lock, receive};
 use crate::{Error, Result};
 
 /// So often it is tried to free what was retired.
@@ -76,7 +77,7 @@ pub(crate) fn run(
     loop {
         // What was retired waits for readers that may be looking at it: a moment, and nobody retires anything meanwhile.
         let waits = core.graph.slots.stats().pending > 0;
-        let message = match messages.recv_timeout(if waits { RECLAIM_AGAIN } else { NEVER }) {
+        let message = match receive(messages, if waits { RECLAIM_AGAIN } else { NEVER }) {
             Ok(message) => message,
             Err(RecvTimeoutError::Timeout) => {
                 core.graph.slots.reclaim();
