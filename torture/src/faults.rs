@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Instant;
 
-use bristlecone::vfs::sim::{CrashPolicy, Fault, FaultRule, SimVfs};
+use bristlecone::vfs::sim::{CrashPolicy, Fault, FaultRule, OpKind, Selector, SimVfs};
 
 use crate::phase::{Phase, around, beginning, examine, jitter};
 use crate::totals::{Totals, share};
@@ -44,6 +44,10 @@ pub enum Harm {
         first: u64,
         second: u64,
     },
+    /// The sync of the directory of segments that comes after so many of them.
+    Names {
+        after: u64,
+    },
     /// The disk has so many bytes.
     Full {
         bytes: u64,
@@ -57,6 +61,7 @@ impl fmt::Display for Harm {
             Self::Call { index, fault, forever } => write!(f, "call:{index}:{fault:?}:{}", often(forever)),
             Self::Op { index, fault, forever } => write!(f, "op:{index}:{fault:?}:{}", often(forever)),
             Self::Two { first, second } => write!(f, "two:{first}:{second}"),
+            Self::Names { after } => write!(f, "names:{after}"),
             Self::Full { bytes } => write!(f, "full:{bytes}"),
         }
     }
@@ -84,8 +89,12 @@ impl FromStr for Harm {
                 forever: often == "forever",
             }),
             ["two", first, second] => Ok(Self::Two { first: number(first)?, second: number(second)? }),
+            ["names", after] => Ok(Self::Names { after: number(after)? }),
             ["full", bytes] => Ok(Self::Full { bytes: number(bytes)? }),
-            _ => Err("as in call:12:Eio:once, op:12:ShortWrite:forever, two:12:3 or full:40960".into()),
+            _ => {
+                Err("as in call:12:Eio:once, op:12:ShortWrite:forever, two:12:3, names:4 or full:40960"
+                    .into())
+            }
         }
     }
 }
@@ -169,6 +178,8 @@ fn harms((calls, ops, bytes): (u64, usize, u64), plan: &Plan, seed: u64) -> Vec<
     for (at, index) in (seed as usize % plan.stride..ops).step_by(plan.stride).enumerate() {
         out.extend(ways(at, OPS).map(|(fault, forever)| Harm::Op { index, fault, forever }));
     }
+    let syncs = 12 / plan.stride as u64 + 1;
+    out.extend((0..syncs).map(|turn| Harm::Names { after: (turn * 5 + seed) % 12 }));
     let sizes = 40 / plan.stride as u64 + 1;
     out.extend((1..=sizes).map(|part| Harm::Full { bytes: bytes * part / (sizes + 1) }));
     out
@@ -184,6 +195,10 @@ pub fn one(workload: &Workload, seed: u64, harm: Harm) -> Check<bool> {
         Harm::Two { first, second } => {
             sim.fail(FaultRule::at_call(first, Fault::Eio));
             sim.fail(FaultRule::at_call(first + second, Fault::NoSpace));
+        }
+        Harm::Names { after } => {
+            let names = Selector::kind(OpKind::SyncDir).ending("segments");
+            sim.fail(FaultRule::matching(names, Fault::Eio).after(after));
         }
         Harm::Full { bytes } => sim.set_capacity(Some(bytes)),
     }

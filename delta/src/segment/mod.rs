@@ -27,6 +27,10 @@ pub(crate) use header::GroupHeader;
 pub use header::SegmentEnd;
 use header::SegmentHeader;
 pub(crate) use scan::{Scan, scan};
+#[cfg(shuttle)]
+use shuttle::sync::Mutex;
+#[cfg(not(shuttle))]
+use std::sync::Mutex;
 pub use writer::{GroupWriter, SegmentWriter};
 pub(crate) use writer::{WriterState, create_whole};
 
@@ -84,6 +88,8 @@ pub struct Segments {
     checker: Checker,
     /// Segment n is at n − 1.
     list: ArcSwap<Vec<Arc<Segment>>>,
+    /// For whoever gives a file of a segment its name.
+    names: Mutex<()>,
 }
 
 /// All segments as they were at one moment, but for groups that were finished since. What it lends lives as long as it does. To be held
@@ -224,7 +230,7 @@ fn group_of(groups: &boxcar::Vec<Published>, record: u32) -> Option<(&Group, u32
 
 impl Segments {
     pub(crate) fn new(checker: Checker) -> Self {
-        Self { checker, list: ArcSwap::default() }
+        Self { checker, list: ArcSwap::default(), names: Mutex::new(()) }
     }
 
     pub(crate) fn checker(&self) -> &Checker {
