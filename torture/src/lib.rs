@@ -1,5 +1,5 @@
 //! What Bristlecone is tested with: a model of a store as a map per version, and the campaigns against it: power cuts,
-//! failing calls, kills, damage, soaking. `cargo run --release -p bristlecone-torture -- quick` runs them all, and prints the totals.
+//! failing calls, kills, damage, soaking, schedules. `cargo run --release -p bristlecone-torture -- quick` runs them all, and prints the totals.
 //!
 //! The integration tests of the other crates use the model and small parts of the campaigns.
 //!
@@ -31,6 +31,7 @@ pub mod naive;
 pub mod phase;
 pub mod planted;
 pub mod rng;
+pub mod schedules;
 pub mod soak;
 pub mod timeline;
 pub mod totals;

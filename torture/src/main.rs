@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bristlecone_torture::totals::Totals;
 use bristlecone_torture::workload::{ALL, Workload};
-use bristlecone_torture::{corruption, crash, faults, kill, planted, soak};
+use bristlecone_torture::{corruption, crash, faults, kill, planted, schedules, soak};
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -89,6 +89,18 @@ enum Command {
         #[arg(long)]
         stalled: bool,
     },
+    /// Schedules of whole stores, by the tests that shuttle drives. Needs cargo and the repository.
+    Schedules {
+        /// Of each test.
+        #[arg(long, default_value_t = 2_000)]
+        schedules: u64,
+        /// What they are drawn from.
+        #[arg(long, default_value_t = 0)]
+        seed: u64,
+        /// The root of the repository.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
     /// Plants defects into a copy of the sources, one at a time, and asks whether the test that should fails. Needs cargo, git, and the repository.
     Planted {
         /// Those whose name contains this.
@@ -162,6 +174,7 @@ fn main() -> ExitCode {
         Command::Corruption { seeds, seed, stride } => session.corruption(seeds, seed, stride, false, None),
         Command::Kill { kills, seed } => session.kill(kills, seed, None),
         Command::Soak { seconds, stalled } => session.soak(seconds, stalled),
+        Command::Schedules { schedules, seed, root } => session.schedules(&root, schedules, seed, None),
         Command::Planted { only, root } => session.planted(&root, &only, None),
     }
     session.end()
@@ -261,17 +274,30 @@ impl Session {
 
     fn planted(&mut self, root: &Path, only: &str, deadline: Option<Instant>) {
         self.begin("planted");
-        let target = root.join("target/planted");
-        match std::path::absolute(&target) {
-            Ok(target) => {
-                let totals = planted::campaign(root, &target, only, deadline);
-                self.tell("planted", totals);
-            }
-            Err(error) => {
-                eprintln!("{}: {error}", target.display());
-                self.failures += 1;
-            }
+        if let Some(target) = self.target(root) {
+            let totals = planted::campaign(root, &target, only, deadline);
+            self.tell("planted", totals);
         }
+    }
+
+    fn schedules(&mut self, root: &Path, schedules: u64, seed: u64, deadline: Option<Instant>) {
+        self.begin("schedules");
+        if let Some(target) = self.target(root) {
+            let plan = schedules::Plan { schedules, first_seed: seed, deadline };
+            let totals = schedules::campaign(root, &target, &plan);
+            self.tell("schedules", totals);
+        }
+    }
+
+    /// Where cargo builds what these campaigns run.
+    fn target(&mut self, root: &Path) -> Option<PathBuf> {
+        let target = root.join("target/planted");
+        let absolute = std::path::absolute(&target);
+        if let Err(error) = &absolute {
+            eprintln!("{}: {error}", target.display());
+            self.failures += 1;
+        }
+        absolute.ok()
     }
 
     fn quick(&mut self) {
@@ -290,11 +316,12 @@ impl Session {
             .map_or(0, |since| since.as_secs() / 60 % 1_000_000_000);
         let until = |percent: u32| Some(Instant::now() + time * percent / 100);
         let many = |seed| Chosen { workload: None, seeds: 10_000, seed, stride: 1 };
-        self.crash(&many(seed), until(16));
+        self.crash(&many(seed), until(23));
         self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(14));
-        self.corruption(20, seed, 1, true, until(10));
-        self.kill(5_000, seed, until(32));
-        self.planted(Path::new("."), "", until(20));
+        self.corruption(20, seed, 1, true, until(11));
+        self.kill(5_000, seed, until(24));
+        self.schedules(Path::new("."), 2_000, seed, until(5));
+        self.planted(Path::new("."), "", until(15));
         self.soak((time * 5 / 100).as_secs().max(60), false);
         self.soak((time * 3 / 100).as_secs().max(60), true);
     }
@@ -353,6 +380,7 @@ impl Session {
             ("full disks", "errors", "full disks"),
             ("damaged images", "corruption", "damaged images"),
             ("kills", "kill", "kills"),
+            ("schedules", "schedules", "schedules"),
             ("planted defects", "planted", "planted"),
             ("planted defects that were caught", "planted", "caught"),
             ("commits, soaking", "soak", "commits"),

@@ -14,7 +14,7 @@ use crate::totals::Totals;
 
 /// What is run: a package and one of its test binaries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Suite {
+pub(crate) enum Suite {
     /// An integration test of a package.
     Test(&'static str, &'static str),
     /// The unit tests of a package.
@@ -263,7 +263,8 @@ impl fmt::Display for Suite {
 }
 
 impl Suite {
-    fn command(self, tree: &Path, target: &Path, tests: &[&str]) -> Command {
+    /// Runs it, with `tests` as what stands behind `--`.
+    pub(crate) fn command(self, tree: &Path, target: &Path, tests: &[&str]) -> Command {
         let mut command = Command::new("cargo");
         command.current_dir(tree).env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "0").arg("test");
         match self {
