@@ -237,14 +237,6 @@ pub const LIST: &[Planted] = &[
         suite: Suite::Schedules,
         caught_by: "a_directory_whose_sync_fails_loses_nothing_that_was_promised_in_any_schedule",
     },
-    Planted {
-        name: "who waits for a flush of a store that is closing is not told",
-        file: "src/event.rs",
-        find: "        if self.0.get().is_none() {\n            self.0.set(Err(Error::Closed));",
-        replace: "        if false {\n            self.0.set(Err(Error::Closed));",
-        suite: Suite::Schedules,
-        caught_by: "closing_ends_every_wait_in_every_schedule",
-    },
 ];
 
 impl fmt::Display for Suite {
