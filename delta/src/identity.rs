@@ -117,7 +117,9 @@ pub(crate) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Identity>> {
 /// Writes the identity of the store in `dir`, and makes it durable.
 pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, identity: &Identity) -> Result<()> {
     let bytes = identity.encode()?;
-    create_whole(vfs, dir, &dir.join(FILE), 0, |file, path| file.write_all_at(&bytes, 0).at("write", path))?;
+    create_whole(vfs, dir, &dir.join(FILE), 0, None, |file, path| {
+        file.write_all_at(&bytes, 0).at("write", path)
+    })?;
     Ok(())
 }
 

@@ -194,7 +194,7 @@ impl Graves {
         let bytes = self.encode(&compactor.id, compactor.segments.checker());
         let dir = compactor.dir.parent().unwrap_or(&compactor.dir);
         let path = dir.join(FILE);
-        let made = create_whole(&*compactor.vfs, dir, &path, bytes.len() as u64, |file, tmp| {
+        let made = create_whole(&*compactor.vfs, dir, &path, bytes.len() as u64, None, |file, tmp| {
             file.write_all_at(&bytes, 0).at("write", tmp)
         });
         if made.is_err() {

@@ -281,7 +281,7 @@ pub(crate) fn new_file(
     };
     let Some(free) = free else {
         let len = context.log_bytes.max(FIRST_LOG_RECORD);
-        return create_whole(vfs, &context.dir, &path, len, fill);
+        return create_whole(vfs, &context.dir, &path, len, None, fill);
     };
     let file = vfs.open(&free, OpenMode::Write).at("open", &free)?;
     if file.len().at("look at", &free)? < FIRST_LOG_RECORD {

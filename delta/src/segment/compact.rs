@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::compacted::{Compacted, CompactedHeader, encode_index};
 use super::header::{SegmentEnd, SegmentHeader};
+use super::writer::create_whole;
 use super::{Content, Segment, Segments};
 use crate::checksum::Domain;
 use crate::error::At;
@@ -84,7 +85,8 @@ impl Compactor {
         let copy = Copy { compactor: self, old: &old, live: &live };
         let mut stopped = false;
         let tail = [left.table, index].concat();
-        let made = self.segments.create_whole(&*self.vfs, &self.dir, &old.path, len, |file, tmp| {
+        let names = Some(&self.segments.names);
+        let made = create_whole(&*self.vfs, &self.dir, &old.path, len, names, |file, tmp| {
             copy.records(file, tmp, pace, &mut stopped)?;
             file.write_all_at(&tail, FIRST_GROUP + header.length).at("write", tmp)?;
             file.write_all_at(&header.encode(&self.id, checker), 0).at("write", tmp)

@@ -81,6 +81,9 @@ struct Published {
     end: SegmentEnd,
 }
 
+/// Held by whoever gives a file its name where several threads do.
+pub(crate) type Names = Mutex<()>;
+
 /// All segments, for reading: from any number of threads, without a lock. Records become visible when the group
 /// they are in is finished.
 #[derive(Debug)]
@@ -88,8 +91,8 @@ pub struct Segments {
     checker: Checker,
     /// Segment n is at n − 1.
     list: ArcSwap<Vec<Arc<Segment>>>,
-    /// For whoever gives a file of a segment its name.
-    names: Mutex<()>,
+    /// Of the directory of segments, where the writer and the compactor make files.
+    names: Names,
 }
 
 /// All segments as they were at one moment, but for groups that were finished since. What it lends lives as long as it does. To be held
@@ -230,7 +233,7 @@ fn group_of(groups: &boxcar::Vec<Published>, record: u32) -> Option<(&Group, u32
 
 impl Segments {
     pub(crate) fn new(checker: Checker) -> Self {
-        Self { checker, list: ArcSwap::default(), names: Mutex::new(()) }
+        Self { checker, list: ArcSwap::default(), names: Names::new(()) }
     }
 
     pub(crate) fn checker(&self) -> &Checker {

@@ -237,7 +237,7 @@ impl Scan {
         let used = last.next_start();
         let len = segment_bytes.max(used);
         let (from, from_path) = (Arc::clone(&last.file), last.path.clone());
-        last.file = create_whole(vfs, &self.dir, &last.path, len, |file, path| {
+        last.file = create_whole(vfs, &self.dir, &last.path, len, None, |file, path| {
             let mut buffer = Vec::new();
             let mut at = 0;
             while at < used {

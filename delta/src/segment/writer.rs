@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use super::header::{GroupHeader, SegmentEnd, SegmentHeader, start_in};
-use super::{Segment, Segments, segment_path};
+use super::{Names, Segment, Segments, segment_path};
 use crate::checksum::Domain;
 use crate::codec::{Scratch, at_most};
 use crate::error::At;
@@ -120,11 +120,12 @@ impl SegmentWriter {
         let bytes = header.encode(&self.state.id, self.segments.checker());
         let path = segment_path(&self.state.dir, number);
         let state = &self.state;
-        let file = self.segments.create_whole(
+        let file = create_whole(
             &*state.vfs,
             &state.dir,
             &path,
             state.segment_bytes.max(FIRST_GROUP),
+            Some(&self.segments.names),
             |file, path| file.write_all_at(&bytes, 0).at("write", path),
         )?;
         self.segments.push(Segment::new(header, path, file));
@@ -135,44 +136,18 @@ impl SegmentWriter {
 }
 
 /// Makes a file so that it is there whole or not at all: preallocated, filled, durable, and only then under its name.
+///
+/// Where another thread makes files in the same directory, `names` is what both share, and one at a time gives a name and makes it durable. A sync of a directory
+/// that fails may have lost every name that was to be made durable, and the next one that goes well says nothing of those: whoever
+/// had given a name meanwhile would take it for durable.
 pub(crate) fn create_whole(
     vfs: &dyn Vfs,
     dir: &Path,
     path: &Path,
     len: u64,
+    names: Option<&Names>,
     fill: impl FnOnce(&dyn VfsFile, &Path) -> Result<()>,
 ) -> Result<Arc<dyn VfsFile>> {
-    let (file, tmp) = fill_temporary(vfs, path, len, fill)?;
-    put_under_name(vfs, dir, &tmp, path)?;
-    Ok(file)
-}
-
-impl Segments {
-    /// [`create_whole`] in the directory of segments, where the writer and the compactor both make files: one at a time gives a name and makes it
-    /// durable. A sync of a directory that fails may have lost every name that was to be made durable, and the next one that goes well says
-    /// nothing of those: whoever had given a name meanwhile would take it for durable.
-    pub(super) fn create_whole(
-        &self,
-        vfs: &dyn Vfs,
-        dir: &Path,
-        path: &Path,
-        len: u64,
-        fill: impl FnOnce(&dyn VfsFile, &Path) -> Result<()>,
-    ) -> Result<Arc<dyn VfsFile>> {
-        let (file, tmp) = fill_temporary(vfs, path, len, fill)?;
-        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        put_under_name(vfs, dir, &tmp, path)?;
-        Ok(file)
-    }
-}
-
-/// A durable file under a name that means nothing.
-fn fill_temporary(
-    vfs: &dyn Vfs,
-    path: &Path,
-    len: u64,
-    fill: impl FnOnce(&dyn VfsFile, &Path) -> Result<()>,
-) -> Result<(Arc<dyn VfsFile>, PathBuf)> {
     let tmp = path.with_extension("tmp");
     if vfs.exists(&tmp).at("look at", &tmp)? {
         vfs.remove(&tmp).at("remove", &tmp)?;
@@ -183,12 +158,10 @@ fn fill_temporary(
     }
     fill(&*file, &tmp)?;
     file.sync().at("sync", &tmp)?;
-    Ok((file, tmp))
-}
-
-fn put_under_name(vfs: &dyn Vfs, dir: &Path, tmp: &Path, path: &Path) -> Result<()> {
-    vfs.rename(tmp, path).at("rename", path)?;
-    vfs.sync_dir(dir).at("sync", dir)
+    let _names = names.map(|names| names.lock().unwrap_or_else(PoisonError::into_inner));
+    vfs.rename(&tmp, path).at("rename", path)?;
+    vfs.sync_dir(dir).at("sync", dir)?;
+    Ok(file)
 }
 
 /// A group that is being written. Dropped unfinished, it was never there.
