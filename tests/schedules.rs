@@ -10,8 +10,8 @@
 //! epochs, for which the stand-in of `snapshot` frees at the earliest moment. The lock-free parts themselves are loom's
 //! (`snapshot/tests/loom.rs`). The catalog is the real one, redb on the same disk: one thread has it.
 //!
-//! `BRISTLECONE_SCHEDULES=n` says how many schedules each test explores, `BRISTLECONE_SEED=n` from which seed on. A schedule is not played
-//! again by its seed alone, for the store asks the time; but what failed fails again in one of the next.
+//! `BRISTLECONE_SCHEDULES=n` says how many schedules each test explores, `BRISTLECONE_SEED=n` what they are drawn from. A seed draws the same
+//! schedules only as far as the store does the same: it asks the time now and then.
 #![cfg(shuttle)]
 #![allow(
     clippy::allow_attributes,
@@ -259,7 +259,7 @@ fn readers_see_whole_versions_in_every_schedule() {
 /// Somebody closes the store while others commit and wait: whoever waits is told, and what was promised is there.
 #[test]
 fn closing_ends_every_wait_in_every_schedule() {
-    explore("closing", 400, |mut rng| {
+    explore("closing", 4_000, |mut rng| {
         let sim = SimVfs::new(1);
         let store = store(&sim, &mut rng).unwrap();
         let first = store.commit(batch(0)).unwrap();
@@ -287,20 +287,25 @@ fn closing_ends_every_wait_in_every_schedule() {
                 durable
             })
         };
-        let flusher = {
+        let flushers = [0; 3].map(|_| {
             let store = store.clone();
-            thread::spawn(move || match store.flush() {
-                Ok(()) | Err(Error::Closed) => {}
-                Err(error) => panic!("{error}"),
+            thread::spawn(move || {
+                loop {
+                    match store.flush() {
+                        Ok(()) => {}
+                        Err(Error::Closed) => break,
+                        Err(error) => panic!("{error}"),
+                    }
+                }
             })
-        };
+        });
         let held = store.latest().unwrap();
         store.close().unwrap();
         first.durable().wait().unwrap();
         first.sealed().wait().unwrap();
         reads_right(&held);
         let durable = committer.join().unwrap();
-        flusher.join().unwrap();
+        flushers.into_iter().for_each(|flusher| flusher.join().unwrap());
         drop((held, first));
         let again = self::store(&sim, &mut rng).unwrap();
         let latest = again.latest().unwrap();
