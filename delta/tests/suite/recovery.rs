@@ -430,3 +430,113 @@ fn a_log_that_was_begun_anew_fits_no_older_segments() {
         other => panic!("{other:?}"),
     }
 }
+
+/// A store that was killed with some commits unsealed and log files out of use.
+fn killed_with_free_logs() -> (SimVfs, Model) {
+    let (sim, mut model) = (SimVfs::new(1), Model::default());
+    session(&sim, &mut model, 20, true);
+    let mut run = Run::new(open_in(&sim, &small()).unwrap());
+    (0..4).for_each(|_| run.commit(&mut model).unwrap());
+    run.sync(&sim, &mut model).unwrap();
+    drop(run);
+    let sim = sim.killed_at(usize::MAX);
+    assert!(!free_logs(&sim).is_empty());
+    (sim, model)
+}
+
+fn free_logs(sim: &SimVfs) -> Vec<std::path::PathBuf> {
+    let mut found = files(sim, "log");
+    found.retain(|file| file.extension().is_some_and(|end| end == "free"));
+    found
+}
+
+/// Making the file in which the log begins anew.
+fn making_a_log() -> Selector {
+    let is_log = |path: &std::path::Path| path.extension().is_some_and(|end| end == "tmp");
+    Selector::kinds([OpKind::Create, OpKind::SetLen, OpKind::Write])
+        .on(move |path| is_log(path) && path.parent().is_some_and(|dir| dir.ends_with("log")))
+}
+
+#[test]
+fn where_the_disk_is_full_a_log_begins_anew_in_the_space_of_files_out_of_use() {
+    let (sim, model) = killed_with_free_logs();
+    sim.fail(FaultRule::matching(making_a_log(), Fault::NoSpace));
+    let before = free_logs(&sim);
+    let opened = open_in(&sim, &small()).unwrap();
+    assert_eq!(contents(&opened).len() as u64, model.next);
+    assert!(!free_logs(&sim).iter().any(|file| before.contains(file)), "they are gone");
+}
+
+#[test]
+fn a_full_disk_without_files_out_of_use_is_told_at_once() {
+    let (sim, model) = killed_with_free_logs();
+    for file in free_logs(&sim) {
+        bristlecone_delta::vfs::Vfs::remove(&sim, &file).unwrap();
+    }
+    // Once: a second try would pass.
+    sim.fail(FaultRule::matching(making_a_log(), Fault::NoSpace));
+    match open_in(&sim, &small()) {
+        Err(Error::Io { source, .. }) => assert_eq!(source.kind(), std::io::ErrorKind::StorageFull),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(check(&sim.killed_at(usize::MAX), &model, 0, &"opened again"), model.next);
+}
+
+#[test]
+fn no_other_failure_costs_log_files_or_is_tried_again() {
+    let (sim, model) = killed_with_free_logs();
+    let before = free_logs(&sim);
+    sim.fail(FaultRule::matching(making_a_log(), Fault::Eio));
+    assert!(matches!(open_in(&sim, &small()), Err(Error::Io { .. })));
+    assert_eq!(free_logs(&sim), before);
+    assert_eq!(check(&sim.killed_at(usize::MAX), &model, 0, &"opened again"), model.next);
+}
+
+#[test]
+fn a_log_that_begins_anew_is_one_file_and_the_others_are_out_of_use() {
+    let (sim, mut model) = (SimVfs::new(1), Model::default());
+    let mut run = Run::new(open_in(&sim, &small()).unwrap());
+    (0..20).for_each(|_| run.commit(&mut model).unwrap());
+    run.sync(&sim, &mut model).unwrap();
+    drop(run);
+    let sim = sim.killed_at(usize::MAX);
+    assert!(files(&sim, "log").len() > 3);
+    drop(open_in(&sim, &small()).unwrap());
+    let logs = files(&sim, "log").len() - free_logs(&sim).len();
+    assert_eq!((logs, free_logs(&sim).is_empty()), (1, false));
+}
+
+#[test]
+fn roots_of_unsealed_versions_are_found_after_each_stop() {
+    let (sim, mut model) = (SimVfs::new(1), Model::default());
+    let mut run = Run::new(open_in(&sim, &small()).unwrap());
+    (0..7).for_each(|_| run.commit(&mut model).unwrap());
+    run.sync(&sim, &mut model).unwrap();
+    drop(run);
+    let expected: Vec<_> = [0u64, 3, 6]
+        .map(|version| (model.stamps[&version], bristlecone_trie::B256::repeat_byte(version as u8)))
+        .to_vec();
+    let mut sim = sim.killed_at(usize::MAX);
+    // The second opening reads what the first one wrote anew.
+    for _ in 0..2 {
+        assert_eq!(open_in(&sim, &small()).unwrap().roots, expected);
+        sim = sim.killed_at(usize::MAX);
+    }
+}
+
+#[test]
+fn names_are_made_durable_by_the_first_opening_and_not_by_later_ones() {
+    let syncs_of_names = |sim: &SimVfs, from: usize| {
+        let ops = sim.ops();
+        let is_of_names = |op: &&bristlecone_delta::vfs::sim::OpRecord| {
+            op.kind == OpKind::SyncDir && Some(op.path.as_path()) == std::path::Path::new(DIR).parent()
+        };
+        ops[from..].iter().filter(is_of_names).count()
+    };
+    let sim = SimVfs::new(1);
+    drop(open_in(&sim, &small()).unwrap());
+    assert!(syncs_of_names(&sim, 0) > 0);
+    let before = sim.op_count();
+    drop(open_in(&sim, &small()).unwrap());
+    assert_eq!(syncs_of_names(&sim, before), 0);
+}
