@@ -3,7 +3,7 @@
 //! All numbers are little-endian unless they are varints (LEB128, canonical).
 
 /// The one format version that this build reads and writes.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// Bits of a stamp's counter.
 pub const COUNTER_BITS: u32 = 40;

@@ -175,7 +175,7 @@ mod tests {
     fn the_identity_is_golden_and_every_other_bit_is_refused() {
         let path = Path::new("store");
         let bytes = sample().encode().unwrap();
-        assert_eq!(bytes[..16], *b"BRCLONE\0\x02\0\0\0\x06\0\0\0");
+        assert_eq!(bytes[..16], *b"BRCLONE\0\x03\0\0\0\x06\0\0\0");
         assert_eq!(bytes[16..32], [7; 16]);
         assert_eq!(bytes[32..38], *b"config");
         assert_eq!(bytes.len(), 46);
@@ -195,8 +195,8 @@ mod tests {
         let path = Path::new("store");
         assert!(matches!(Identity::decode(b"#!/bin/sh", path), Err(Error::NotAStore { .. })));
         let of = |format| Identity::decode(&Identity { format, ..sample() }.encode().unwrap(), path);
-        assert!(matches!(of(3), Err(Error::NewerFormat { found: 3, supported: 2, .. })));
-        assert!(matches!(of(1), Err(Error::OlderFormat { found: 1, supported: 2, .. })));
+        assert!(matches!(of(4), Err(Error::NewerFormat { found: 4, supported: 3, .. })));
+        assert!(matches!(of(2), Err(Error::OlderFormat { found: 2, supported: 3, .. })));
         assert!(matches!(of(0), Err(Error::Corrupt { .. })));
         let large = Identity { config: vec![0; MAX_CONFIG_BYTES + 1], ..sample() };
         assert!(matches!(large.encode(), Err(Error::TooLarge { .. })));

@@ -299,6 +299,20 @@ impl<'a> Table<'a> {
         self.sound(self.view.get(index)).and_then(|op| self.whole(op)).map(Some)
     }
 
+    /// The records of the large values that its operations put.
+    ///
+    /// # Errors
+    /// `Corrupt`.
+    pub fn large_values(&self) -> Result<Vec<Locator>> {
+        let mut out = Vec::new();
+        for index in 0..self.view.len {
+            if let StoredChange::Large(large) = self.sound(self.view.get(index))?.change {
+                out.push(large.locator);
+            }
+        }
+        Ok(out)
+    }
+
     /// The index of the first operation that is not before (`key`, `stamp`). A binary search.
     ///
     /// # Errors

@@ -5,7 +5,10 @@
 //! reference   locator | length varint
 //! ```
 //!
-//! A page that is written again refers to the record that is there: nothing is copied but the reference. In a group, equal values share a record.
+//! A page that is written again refers to the record that is there: nothing is copied but the reference. No two entries of a trie, and no two
+//! operations, share a record: so it dies with the one that refers to it.
+
+use std::collections::HashSet;
 
 use bytes::Bytes;
 
@@ -41,19 +44,17 @@ impl Large {
 }
 
 impl GroupWriter<'_> {
-    /// Stores a large value, unless this group has it already.
+    /// Stores a large value.
     pub(crate) fn put_value(&mut self, value: &[u8]) -> Result<Large> {
-        let len = value.len();
-        let hash = *blake3::hash(value).as_bytes();
-        if let Some(locator) = self.values.get(&hash) {
-            return Ok(Large { locator: *locator, len });
-        }
-        let mut record = Vec::with_capacity(len + 1);
+        let mut record = Vec::with_capacity(value.len() + 1);
         record.push(record_kind::VALUE);
         record.extend_from_slice(value);
-        let locator = self.push_record(&record)?;
-        self.values.insert(hash, locator);
-        Ok(Large { locator, len })
+        Ok(Large { locator: self.push_record(&record)?, len: value.len() })
+    }
+
+    /// The records of large values that were stored before this group and that pages in it refer to.
+    pub fn kept_values(&self) -> &HashSet<Locator> {
+        &self.kept_values
     }
 }
 
@@ -66,6 +67,22 @@ impl SegmentView<'_> {
             Some((&record_kind::VALUE, _)) => Err(bad("a value with another length than its reference has")),
             _ => Err(bad("not a value")),
         }
+    }
+
+    /// Whether the record at `locator` is a large value.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NoRecord`.
+    pub(crate) fn is_value(&self, locator: Locator) -> Result<bool> {
+        Ok(self.record(locator)?.first() == Some(&record_kind::VALUE))
+    }
+
+    /// The records of the large values that the page whose newest record is `page` refers to, in the order of its keys.
+    ///
+    /// # Errors
+    /// `Corrupt`, `NoRecord`.
+    pub fn large_values(&self, page: Locator) -> Result<Vec<Locator>> {
+        Ok(self.state(page)?.larges().map(|(_, large)| large.locator).collect())
     }
 
     /// `part` of the record at `locator`, as bytes that share the map and keep it.

@@ -47,7 +47,7 @@ fn checksum(domain: u8, file: u64, place: u64, bytes: &[u8]) -> [u8; 8] {
 
 /// Segment 1 with one group of `records`.
 fn segment(records: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = b"BRCLSEG\0\x02\0\0\0\x01\0\0\0".to_vec();
+    let mut file = b"BRCLSEG\0\x03\0\0\0\x01\0\0\0".to_vec();
     file.extend_from_slice(&ID);
     file.extend_from_slice(&1u32.to_le_bytes());
     file.extend_from_slice(&[0; 20]);

@@ -11,21 +11,24 @@ use crate::Store;
 use crate::pipeline::seal::dead::tests::{below, commit, options};
 use crate::runs::Run;
 
-/// All pages that are there, in segments that may be compacted.
+/// All pages and large values that are there, in segments that may be compacted.
 fn present(store: &Store) -> BTreeSet<Locator> {
     let segments = &store.inner.core.graph.segments;
     let view = segments.view();
     let all = (1..segments.finished()).flat_map(|segment| (0..5_000).map(move |record| (segment, record)));
     let all = all.filter_map(|(segment, record)| Locator::new(segment, record));
-    all.filter(|at| view.record(*at).is_ok_and(|record| matches!(record.first(), Some(1 | 2)))).collect()
+    all.filter(|at| view.record(*at).is_ok_and(|record| matches!(record.first(), Some(1 | 2 | 6)))).collect()
 }
 
-/// All pages that kept versions need: those below the root of their run, and of the one before.
+/// All pages and large values that kept versions need: those below the root of their run, and of the one before, and those of its tables.
 fn needed(store: &Store) -> BTreeSet<Locator> {
     let core = &store.inner.core;
     let view = core.graph.segments.view();
     let mut out = BTreeSet::new();
     let mut reach = |run: &Run| {
+        for table in run.seal.namespaces.iter().filter_map(|namespace| namespace.table) {
+            out.extend(view.table(table).unwrap().large_values().unwrap());
+        }
         let before = run.seal.previous.map(|before| core.graph.segments.seal(before).unwrap());
         for seal in before.iter().chain([&run.seal]) {
             let roots = seal.namespaces.iter().filter_map(|namespace| namespace.root_page);

@@ -200,7 +200,7 @@ impl Work<'_> {
         Ok(true)
     }
 
-    /// Takes up a run that went. Its operations and its list go with it, and the seal before it, on which none that is kept stands any more.
+    /// Takes up a run that went. Its operations with their values and its list go with it, and the seal before it, on which none that is kept stands any more.
     fn begin(&mut self, run: Arc<Run>) -> Result<()> {
         if self.graves.through().is_some_and(|through| run.locator <= through) {
             return Ok(());
@@ -214,7 +214,15 @@ impl Work<'_> {
         };
         let list = list.unwrap_or_default();
         let mut taking = Taking { pages: list.pages, trees: list.trees, held: Vec::new(), run };
-        let own = taking.run.seal.namespaces.iter().filter_map(|space| space.table);
+        let mut own: Vec<Locator> = Vec::new();
+        for table in taking.run.seal.namespaces.iter().filter_map(|space| space.table) {
+            match view.table(table).and_then(|table| table.large_values()) {
+                Ok(values) => own.extend(values),
+                Err(bristlecone_delta::Error::NoRecord { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
+            own.push(table);
+        }
         let after = Locator::from_word(taking.run.locator.word() + 1).unwrap_or(taking.run.locator);
         let (needed, mut still) = (&self.needed, Vec::new());
         for record in own {

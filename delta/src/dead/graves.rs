@@ -304,7 +304,7 @@ mod tests {
         let id = [7; 16];
         let checker = Checker::new(&id);
         let bytes = sample().encode(&id, &checker);
-        let mut golden = b"BRCLDEAD\x02\0\0\0".to_vec();
+        let mut golden = b"BRCLDEAD\x03\0\0\0".to_vec();
         golden.extend_from_slice(&id);
         golden.extend_from_slice(b"\x10\0\0\0\0\0\0\0");
         golden.extend_from_slice(b"\x02\x09\x01\x01\x03\x00\x01\x7c\x01\x02\x09\x01\x01\x02\x03\x03");

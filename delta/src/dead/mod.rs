@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A page's records, newest to base, die together, when the page is written whole again, goes into others or is dropped: its newest
-//! one stands for all. A tree that was dropped in one go stands for all pages that it reaches.
+//! one stands for all. A large value dies when no page refers to it any more, and is listed among the pages. A tree that was dropped in one go stands for all pages that it reaches.
 
 mod graves;
 
@@ -23,7 +23,7 @@ use crate::{Error, GroupWriter, Locator, Result};
 /// What died in a run. Versions of earlier runs need it still.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Dead {
-    /// The newest records of pages whose chains this run did not go on with; ascending.
+    /// The newest records of pages whose chains this run did not go on with, and large values that no page refers to any more; ascending.
     pub pages: Vec<Locator>,
     /// The newest records of root pages of trees that this run dropped, with all that they reach; ascending.
     pub trees: Vec<Locator>,
@@ -110,11 +110,17 @@ impl GroupWriter<'_> {
 }
 
 impl SegmentView<'_> {
-    /// The records of the page whose newest one is `page`, newest to base, as far as they are there.
+    /// The records of the page whose newest one is `page`, newest to base, as far as they are there; of a large value itself.
     ///
     /// # Errors
     /// `Corrupt`.
     pub fn chain(&self, page: Locator) -> Result<Vec<Locator>> {
+        match self.is_value(page) {
+            Ok(true) => return Ok(vec![page]),
+            Ok(false) => {}
+            Err(Error::NoRecord { .. }) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        }
         let mut records = Vec::new();
         let mut next = Some(page);
         while let Some(at) = next {

@@ -245,7 +245,7 @@ mod tests {
             durable_end: 512,
         };
         let bytes = header.encode(&id, &checker);
-        assert_eq!(bytes[..16], *b"BRCLLOG\0\x02\0\0\0\x01\0\0\0");
+        assert_eq!(bytes[..16], *b"BRCLLOG\0\x03\0\0\0\x01\0\0\0");
         assert_eq!(bytes[16..32], id);
         let mut golden = b"\x03\0\0\0\0\0\0\0\x02\0\0\0\x04\0\0\0".to_vec();
         for word in [5u64, 6, 7, 8, 9, 10, 512] {

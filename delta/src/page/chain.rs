@@ -33,6 +33,8 @@ pub struct Chain {
     pub(crate) len: u16,
     /// Whether no entry is another page.
     pub(crate) is_plain: bool,
+    /// Whether an entry is a large value.
+    pub(crate) has_large: bool,
     /// Whether the base has entries that the page has not: what comes there again is placed, not spelled.
     pub(crate) has_holes: bool,
     /// The position in the base of each entry; `None` where each has its own.
@@ -63,6 +65,11 @@ impl Chain {
     /// Entries of the page.
     pub fn entries(&self) -> usize {
         usize::from(self.len)
+    }
+
+    /// Whether an entry of the page is a large value, which has a record of its own.
+    pub fn has_large_values(&self) -> bool {
+        self.has_large
     }
 
     /// Puts `positions` in their smallest form.
@@ -111,7 +118,8 @@ impl GroupWriter<'_> {
             [] => chain.positions.clone(),
             _ => Chain::packed(std::mem::take(&mut changes.positions)),
         };
-        let next = Chain { len: page.len() as u16, positions, ..*chain };
+        // A page with a large value is none that comes so far.
+        let next = Chain { len: page.len() as u16, has_large: false, positions, ..*chain };
         match self.put_delta(next, &changes)? {
             Some(chain) => Ok(Some(chain)),
             None => self.put_base(page.depth(), &entries(page, &[])?).map(Some),
@@ -147,6 +155,7 @@ impl GroupWriter<'_> {
         let next = Chain {
             len: entries.len() as u16,
             is_plain: children.is_empty(),
+            has_large: false,
             has_holes: chain.has_holes || compared.has_new_holes,
             positions: Chain::packed(std::mem::take(&mut changes.positions)),
             ..*chain

@@ -59,20 +59,27 @@ impl<'a> Stored<'a> {
 
     /// Whether it is a value that gets a record of its own.
     pub(crate) fn is_large(&self) -> bool {
-        matches!(self, Self::Leaf { value, .. } if is_large(value))
+        self.large_stamp().is_some()
+    }
+
+    /// The stamp of a value that gets a record of its own.
+    pub(crate) fn large_stamp(&self) -> Option<Stamp> {
+        match self {
+            Self::Leaf { stamp, value } if is_large(value) => Some(*stamp),
+            _ => None,
+        }
     }
 
     /// Whether `other` is the same, told by stamps and references and not by values.
     pub(crate) fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (
-                Self::Leaf { stamp: a, .. } | Self::Large { stamp: a, .. },
-                Self::Leaf { stamp: b, .. } | Self::Large { stamp: b, .. },
-            ) => a == b,
+            (Self::Leaf { stamp: a, .. }, Self::Leaf { stamp: b, .. }) => a == b,
             (Self::Account { stamp: a, wiped: v, .. }, Self::Account { stamp: b, wiped: w, .. }) => {
                 (a, v) == (b, w)
             }
-            (Self::Child { .. }, Self::Child { .. }) => self == other,
+            (Self::Child { .. }, Self::Child { .. }) | (Self::Large { .. }, Self::Large { .. }) => {
+                self == other
+            }
             _ => false,
         }
     }

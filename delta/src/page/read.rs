@@ -9,6 +9,7 @@ use super::{Found, Loaded};
 use crate::codec::Bad;
 use crate::format::record_kind;
 use crate::segment::SegmentView;
+use crate::value::Large;
 use crate::{Locator, Result, Segments, Stamp};
 
 /// A record of a page.
@@ -37,6 +38,16 @@ pub(crate) struct State<'a> {
     pub(crate) touched: u64,
     /// In order.
     pub(crate) slots: Vec<Slot<'a>>,
+}
+
+impl State<'_> {
+    /// The large values that the page refers to, with the stamps of their entries.
+    pub(crate) fn larges(&self) -> impl Iterator<Item = (Stamp, Large)> {
+        self.slots.iter().filter_map(|slot| match slot.item {
+            Some(Stored::Large { stamp, large }) => Some((stamp, large)),
+            _ => None,
+        })
+    }
 }
 
 impl Segments {

@@ -11,7 +11,7 @@ use super::read::{Slot, State};
 use super::{ChildEntry, base};
 use crate::codec::at_most;
 use crate::format::{MAX_KEY_BYTES, MAX_VALUE_BYTES};
-use crate::value::{Large, is_large};
+use crate::value::Large;
 use crate::{Error, GroupWriter, Locator, Result, Stamp};
 
 impl GroupWriter<'_> {
@@ -45,7 +45,7 @@ impl GroupWriter<'_> {
     ) -> Result<Chain> {
         let mut entries = entries(page, children)?;
         if entries.iter().any(|(_, item)| item.is_large()) {
-            self.outline(previous.iter().chain(others), &mut entries)?;
+            self.outline(previous, others, page.depth(), &mut entries)?;
         }
         let chain = match previous {
             Some(previous) => self.put_after(previous, page.depth(), &entries)?,
@@ -59,31 +59,45 @@ impl GroupWriter<'_> {
         Ok(chain)
     }
 
-    /// Puts references in the place of large values: to the record that one of the stored `pages` refers to already, or to a new one.
-    fn outline<'l>(
+    /// Puts references in the place of large values: to the record that `previous`, or one of the stored pages `others`, refers to already, or
+    /// to a new one.
+    fn outline(
         &mut self,
-        pages: impl Iterator<Item = &'l Locator>,
+        previous: Option<Locator>,
+        others: &[Locator],
+        depth: usize,
         entries: &mut [(Place<'_>, Stored<'_>)],
     ) -> Result<()> {
         let segments = self.writer().segments().clone();
         let view = segments.view();
         let mut known: Vec<(Stamp, Large)> = Vec::new();
-        for page in pages {
-            known.extend(view.state(*page)?.slots.iter().filter_map(|slot| match slot.item {
-                Some(Stored::Large { stamp, large }) => Some((stamp, large)),
-                _ => None,
-            }));
+        if let Some(previous) = previous {
+            let state = view.state(previous)?;
+            // What stays where it is keeps its record, if no other entry took that for its own: then nothing is to be said of it.
+            for (place, item) in entries.iter_mut().filter(|_| state.depth == depth) {
+                let Some(stamp) = item.large_stamp() else { continue };
+                let there = state.slots.iter().find(|slot| slot.place == *place).and_then(|slot| slot.item);
+                if let Some(Stored::Large { stamp: at, large }) = there
+                    && at == stamp
+                    && self.kept_values.insert(large.locator)
+                {
+                    *item = Stored::Large { stamp, large };
+                }
+            }
+            known.extend(state.larges());
+        }
+        for page in others {
+            known.extend(view.state(*page)?.larges());
         }
         for (_, item) in entries {
-            let Stored::Leaf { stamp, value } = *item else { continue };
-            if !is_large(value) {
-                continue;
-            }
+            let (Some(stamp), Stored::Leaf { value, .. }) = (item.large_stamp(), *item) else { continue };
             let mut there = None;
             for (_, large) in known.iter().filter(|(at, large)| (*at, large.len) == (stamp, value.len())) {
-                // A commit may have put several of one length: only the bytes tell.
-                if view.value(*large)? == value {
+                // A commit may have put several of one length, and only the bytes tell; or the same one several times, and each entry has
+                // a record of its own.
+                if !self.kept_values.contains(&large.locator) && view.value(*large)? == value {
                     there = Some(*large);
+                    self.kept_values.insert(large.locator);
                     break;
                 }
             }
@@ -120,6 +134,7 @@ impl GroupWriter<'_> {
             depth: depth as u16,
             len: entries.len() as u16,
             is_plain: is_plain(entries),
+            has_large: has_large(entries),
             has_holes,
             positions: Chain::packed(positions),
         };
@@ -168,6 +183,7 @@ impl GroupWriter<'_> {
             depth: depth as u16,
             len: entries.len() as u16,
             is_plain: is_plain(entries),
+            has_large: has_large(entries),
             has_holes: false,
             positions: None,
         })
@@ -176,6 +192,10 @@ impl GroupWriter<'_> {
 
 fn is_plain(entries: &[(Place<'_>, Stored<'_>)]) -> bool {
     !entries.iter().any(|(place, _)| place.child)
+}
+
+fn has_large(entries: &[(Place<'_>, Stored<'_>)]) -> bool {
+    entries.iter().any(|(_, item)| matches!(item, Stored::Large { .. }))
 }
 
 /// The entries of a page as they are stored.

@@ -312,7 +312,7 @@ mod tests {
         let (id, path) = ([9; 16], Path::new("segment"));
         let checker = Checker::new(&id);
         let bytes = sample().encode(&id, &checker);
-        let mut golden = b"BRCLCMP\0\x02\0\0\0\x03\0\0\0".to_vec();
+        let mut golden = b"BRCLCMP\0\x03\0\0\0\x03\0\0\0".to_vec();
         golden.extend_from_slice(&id);
         golden.extend_from_slice(b"\x02\0\0\0\x02\0\0\0");
         for word in [5u64, 6, 7, 8] {

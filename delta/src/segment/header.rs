@@ -188,7 +188,7 @@ mod tests {
         let checker = Checker::new(&id);
         let header = SegmentHeader { number: 3, opening: 2, predecessor: group().predecessor };
         let bytes = header.encode(&id, &checker);
-        assert_eq!(bytes[..16], *b"BRCLSEG\0\x02\0\0\0\x03\0\0\0");
+        assert_eq!(bytes[..16], *b"BRCLSEG\0\x03\0\0\0\x03\0\0\0");
         assert_eq!(bytes[16..32], id);
         assert_eq!(bytes[32..56], *b"\x02\0\0\0\x05\0\0\0\x06\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0");
         assert_eq!(SegmentHeader::decode(&bytes, 3, &id, &checker, path).unwrap(), header);
@@ -209,9 +209,9 @@ mod tests {
         let checker = Checker::new(&id);
         let mut bytes =
             SegmentHeader { number: 3, opening: 2, predecessor: SegmentEnd::default() }.encode(&id, &checker);
-        bytes[8] = 3;
+        bytes[8] = 4;
         let error = SegmentHeader::decode(&bytes, 3, &id, &checker, path).unwrap_err();
-        assert!(matches!(error, Error::NewerFormat { found: 3, supported: 2, .. }));
+        assert!(matches!(error, Error::NewerFormat { found: 4, supported: 3, .. }));
     }
 
     #[test]

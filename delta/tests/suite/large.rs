@@ -1,4 +1,4 @@
-//! Large values: stored once, shared, and not believed where they are damaged.
+//! Large values: stored once, and not believed where they are damaged.
 
 use bristlecone_delta::format::MAX_INLINE_BYTES;
 use bristlecone_delta::vfs::sim::{CrashPolicy, SimVfs};
@@ -88,11 +88,11 @@ fn a_large_value_is_stored_once_whatever_becomes_of_its_page() {
 }
 
 #[test]
-fn a_page_a_table_and_equal_values_of_one_group_share_a_record() {
+fn equal_values_have_records_of_their_own_and_are_listed_with_what_refers_to_them() {
     let sim = SimVfs::new(1);
     let mut opened = opened(&sim);
     let large = value(1, LARGE);
-    let bytes = page(&[(1, 2, &large), (2, 2, &large)]);
+    let bytes = page(&[(1, 2, &large), (2, 2, &large), (3, 2, b"small")]);
     let op = |key, at, change| TableOp { key, stamp: stamp(1, at), change };
     let ops = [
         op(b"a", 1, Change::Put(&large)),
@@ -100,15 +100,32 @@ fn a_page_a_table_and_equal_values_of_one_group_share_a_record() {
         op(b"b", 1, Change::Put(b"small")),
         op(b"c", 1, Change::Put(&large)),
     ];
-    let ((_, table), bytes) = group(&mut opened, |group| {
+    let ((first, table), bytes) = group(&mut opened, |group| {
         let page = group.put_page(None, Page::new(&bytes), &[]).unwrap().newest();
         (page, group.put_table(&ops, &[]).unwrap())
     });
-    assert!(bytes < LARGE as u64 + 400, "{bytes}");
+    assert!((4 * LARGE as u64..4 * LARGE as u64 + 600).contains(&bytes), "{bytes}");
     let view = opened.segments.view();
-    let table = view.table(table).unwrap();
-    assert_eq!(table.iter_from(0).map(Result::unwrap).collect::<Vec<_>>(), ops);
-    assert_eq!(table.get(3).unwrap(), Some(ops[3]));
+    let read = view.table(table).unwrap();
+    assert_eq!(read.iter_from(0).map(Result::unwrap).collect::<Vec<_>>(), ops);
+    assert_eq!(read.get(3).unwrap(), Some(ops[3]));
+    let values = [view.large_values(first).unwrap(), read.large_values().unwrap()];
+    assert_eq!(values.each_ref().map(Vec::len), [2, 2]);
+    let all: std::collections::BTreeSet<Locator> = values.concat().into_iter().collect();
+    assert_eq!(all.len(), 4);
+    assert_eq!(view.chain(values[0][0]).unwrap(), [values[0][0]]);
+    drop(view);
+    // The entries go to two pages, and each takes one of the records along.
+    let halves = [page(&[(1, 2, &large)]), page(&[(2, 2, &large), (3, 2, b"small")])];
+    let (kept, _) = group(&mut opened, |group| {
+        let at = halves
+            .each_ref()
+            .map(|half| group.put_moved(None, &[first], Page::new(half), &[]).unwrap().newest());
+        assert_eq!(group.kept_values(), &values[0].iter().copied().collect());
+        at
+    });
+    let view = opened.segments.view();
+    assert_eq!(kept.map(|page| view.large_values(page).unwrap()).concat(), values[0]);
 }
 
 #[test]

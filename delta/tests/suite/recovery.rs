@@ -196,7 +196,7 @@ fn a_store_of_a_later_format_is_not_touched() {
     let sim = sim.crash_image(CrashPolicy::KeepAll, 0);
     sim.write_file(&path, &bytes).unwrap();
     let (before, error) = (sim.op_count(), open_in(&sim, &small()).unwrap_err());
-    assert!(matches!(error, Error::NewerFormat { found: 9, supported: 2, .. }));
+    assert!(matches!(error, Error::NewerFormat { found: 9, supported: 3, .. }));
     assert_eq!(sim.op_count(), before);
 }
 

@@ -1,35 +1,53 @@
 //! What dies in a run: the records that the stored trie of the run before needs and that of this one does not.
 //!
 //! Every page that the run's commits took out of the trie and that is stored is dead with all its records, but for those whose records a page
-//! of this run goes on with: a delta needs what is before it. Trees that were dropped whole are listed by their roots, so
+//! of this run goes on with: a delta needs what is before it. So is every large value that such a page refers to and none of this run does. Trees that were dropped whole are listed by their roots, so
 //! that a wipe costs nothing in proportion to what it wipes.
 
 use std::sync::Arc;
 
-use bristlecone_delta::{Dead, Locator};
+use bristlecone_delta::{Dead, GroupWriter, Locator};
 use bristlecone_snapshot::{Lookup, pin};
-use bristlecone_trie::{Item, Page};
+use bristlecone_trie::{Item, Page, Shape};
 
+use super::pages::{Chains, Written};
+use crate::Result;
 use crate::pipeline::Core;
 use crate::reference::Reference;
 use crate::state::VersionState;
 
-/// What died in `run`, whose pages went on from the records `gone_on_from`. To be called while what the run superseded is there.
-pub(super) fn died(core: &Core, run: &[Arc<VersionState>], mut gone_on_from: Vec<Locator>) -> Dead {
-    gone_on_from.sort_unstable();
+/// What died in `run`, which was `written` to `group`. To be called while what the run superseded is there.
+pub(super) fn died(
+    core: &Core,
+    chains: &Chains,
+    run: &[Arc<VersionState>],
+    mut written: Written,
+    group: &GroupWriter<'_>,
+) -> Result<Dead> {
+    written.gone_on_from.sort_unstable();
+    let is_gone_on = |newest: &Locator| written.gone_on_from.binary_search(newest).is_ok();
+    let has_values = core.namespaces.iter().any(|namespace| namespace.shape == Shape::Flat);
+    let view = core.graph.segments.view();
     let mut dead = Dead::default();
     for state in run {
         let replaced = state.replaced.get();
-        let stored = replaced.pages().filter_map(|id| core.graph.slots.locator(id));
-        let stored = stored.filter_map(Locator::from_word).chain(replaced.records.iter().copied());
-        dead.pages.extend(stored.filter(|newest| gone_on_from.binary_search(newest).is_err()));
+        let stored = replaced.pages().filter_map(|id| Some((Some(id), core.graph.slots.locator(id)?)));
+        let stored = stored.filter_map(|(id, word)| Some((id, Locator::from_word(word)?)));
+        for (id, newest) in stored.chain(replaced.records.iter().map(|newest| (None, *newest))) {
+            // Where nothing is remembered of it, its records tell.
+            if has_values && id.and_then(|id| chains.has_large_values(id, newest)).unwrap_or(true) {
+                let values = view.large_values(newest)?;
+                dead.pages.extend(values.into_iter().filter(|value| !group.kept_values().contains(value)));
+            }
+            dead.pages.extend(Some(newest).filter(|newest| !is_gone_on(newest)));
+        }
         replaced.trees.iter().for_each(|word| stored_roots(core, *word, &mut dead.trees));
     }
     for list in [&mut dead.pages, &mut dead.trees] {
         list.sort_unstable();
         list.dedup();
     }
-    dead
+    Ok(dead)
 }
 
 /// The stored pages nearest to the root of the tree under `word`: its root, if that is stored. Costs a look at the pages above
@@ -69,10 +87,11 @@ pub(crate) mod tests {
     use super::*;
     use crate::{Account, B256, Batch, Namespace, Options, SchemeKind, Store, U256};
 
-    /// The records of a page and of all pages below it.
+    /// The records of a page and of all pages below it, and of their large values.
     pub(crate) fn below(segments: &SegmentView<'_>, page: Locator, out: &mut BTreeSet<Locator>) {
         if !out.contains(&page) {
             out.extend(segments.chain(page).unwrap());
+            out.extend(segments.large_values(page).unwrap());
             segments.children(page).unwrap().into_iter().for_each(|child| below(segments, child, out));
         }
     }
@@ -84,6 +103,12 @@ pub(crate) mod tests {
             let key = key.get(..rng.random_range(1..4)).unwrap_or_default();
             match rng.random_bool(0.45) {
                 true => batch.namespace("flat").delete(key),
+                // Some large, and often the same at several keys.
+                false if rng.random_bool(0.2) => {
+                    let value = vec![7; rng.random_range(598..602)];
+                    let _ = batch.namespace("flat").put(key, &value);
+                    continue;
+                }
                 false => batch.namespace("flat").put(key, &[7; 40][..rng.random_range(1..40)]),
             };
         }

@@ -217,9 +217,10 @@ fn put_run(
         let root_node = space.hash.get().copied().unwrap_or_default();
         namespaces.push(SealedNamespace { root_page, root_node, table });
     }
-    let dead = dead::died(core, run, out.gone_on_from);
+    let written = std::mem::take(&mut out.pages);
+    let dead = dead::died(core, chains, run, out, group)?;
     let dead = if dead.is_empty() { None } else { Some(group.put_dead(&dead)?) };
-    Ok(Put { namespaces, dead, pages: out.pages })
+    Ok(Put { namespaces, dead, pages: written })
 }
 
 /// The marks of the keys that came in the run, ascending.

@@ -46,6 +46,11 @@ impl Chains {
         self.kept.get(Self::place(id))?.as_deref().filter(|chain| chain.newest() == newest)
     }
 
+    /// Whether the page in the slot has large values, if that is remembered.
+    pub(super) fn has_large_values(&self, id: SlotId, newest: Locator) -> Option<bool> {
+        self.get(id, newest).map(Chain::has_large_values)
+    }
+
     fn set(&mut self, id: SlotId, chain: Chain) {
         let place = Self::place(id);
         if place >= self.kept.len() {
