@@ -71,7 +71,7 @@ fn go_back(inner: &Arc<Inner>, past: &Past, rollback: Rollback) -> Result<Arc<Ve
         return state_of(core, &run);
     }
     let (states, touched) = apply_again(core, past)?;
-    let what = What::Part { before: past.before.clone(), states: states.clone() };
+    let what = What::Part { of: past.run.clone(), before: past.before.clone(), states: states.clone() };
     if let Err(error) = amend(inner, what, rollback) {
         undo(core, touched);
         return Err(error);

@@ -327,6 +327,84 @@ fn space_comes_back_by_itself_and_a_snapshot_keeps_what_it_sees() {
 }
 
 #[test]
+fn large_values_go_with_the_versions_that_held_them() {
+    let sim = SimVfs::new(1);
+    let store = flat().seal_keys(20).segment_bytes(64 << 10).vfs(std::sync::Arc::new(sim)).open(DIR).unwrap();
+    let large = |version: u64, key: u8| vec![(version as u8) ^ (key << 5); 4_000];
+    // One key in every commit, so that runs hold more of it than their ends show; two with the same value; one now and then; one that goes.
+    for version in 0..100 {
+        let mut batch = Batch::new();
+        batch.put(b"always", &large(version, 0));
+        batch.put(b"alike", &large(version, 1)).put(b"alike too", &large(version, 1));
+        if version % 10 == 0 {
+            batch.put(b"rarely", &large(version, 2));
+        }
+        match version % 2 {
+            0 => batch.put(b"goes", &large(version, 3)),
+            _ => batch.delete(b"goes"),
+        };
+        (0..12u8).for_each(|key| drop(batch.put(&[key], &version.to_be_bytes())));
+        store.commit(batch).unwrap();
+    }
+    store.flush().unwrap();
+    let before = store.stats().unwrap().segment_bytes;
+    assert!(before > 100 * 3 * 4_000, "{before}");
+    store.prune(5).unwrap();
+    // What died in the newest runs, and the newest segment, stay a while longer.
+    store.compact(|_| ()).unwrap();
+    let after = store.stats().unwrap();
+    assert!(
+        after.segment_bytes < before / 5,
+        "{} of {before} bytes: {:?}",
+        after.segment_bytes,
+        after.forget
+    );
+    for version in 95..100 {
+        let snapshot = store.at(version).unwrap();
+        let get = |key: &[u8]| snapshot.get(key).unwrap();
+        assert_eq!(get(b"always"), Some(large(version, 0)));
+        assert_eq!((get(b"alike"), get(b"alike too")), (Some(large(version, 1)), Some(large(version, 1))));
+        assert_eq!(get(b"rarely"), Some(large(90, 2)));
+        assert_eq!(get(b"goes"), (version % 2 == 0).then(|| large(version, 3)));
+    }
+    store.check(|_| ()).unwrap();
+    store.close().unwrap();
+}
+
+#[test]
+fn what_a_rollback_gave_up_takes_no_space_for_long() {
+    // To the end of a run, and into the middle of one.
+    for seal_keys in [1, 1_000] {
+        let sim = SimVfs::new(1);
+        let store = filled(&flat().seal_keys(seal_keys).vfs(std::sync::Arc::new(sim)), 10);
+        let small = store.stats().unwrap().segment_bytes;
+        (10..150).for_each(|version| fill(&store, version));
+        store.pin("one of the run", 3).unwrap();
+        let before = store.stats().unwrap().segment_bytes;
+        let old = store.at(5).unwrap();
+        store.rollback(6).unwrap();
+        // The newest segment is not written anew: what comes now begins another.
+        (7..20).for_each(|version| fill(&store, version));
+        store.flush().unwrap();
+        store.compact(|_| ()).unwrap();
+        assert_reads(&old);
+        drop(old);
+        store.compact(|_| ()).unwrap();
+        let after = store.stats().unwrap();
+        let bound = small * 3 + after.segments * 1024;
+        assert!(before > small * 6 && after.segment_bytes < bound, "{small}, {before}, {after:?}");
+        assert_eq!(after.forget.oldest, 0);
+        store.prune(2).unwrap();
+        store.compact(|_| ()).unwrap();
+        for version in [3, 18, 19] {
+            assert_reads(&store.at(version).unwrap());
+        }
+        store.check(|_| ()).unwrap();
+        store.close().unwrap();
+    }
+}
+
+#[test]
 fn the_last_versions_are_kept_without_being_asked_and_pins_beside_them() {
     let sim = SimVfs::new(1);
     let options = flat().retention(Retention::Last(10)).vfs(std::sync::Arc::new(sim.clone()));

@@ -64,6 +64,15 @@ impl Locator {
         Self::new((word >> 32) as u32, word as u32)
     }
 
+    /// The first record of a store.
+    pub const FIRST: Self = Self(1 << 32);
+
+    /// The one behind it, in the log of all records: no record lies between them.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
     /// As one word, from 2^32 to below 2^63. Later records have greater words.
     pub const fn word(self) -> u64 {
         self.0

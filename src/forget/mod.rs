@@ -3,15 +3,18 @@
 //! What may go is decided elsewhere and is durable before this hears of it (`pipeline/seal/keep.rs`). A record that was born in run *b* and died
 //! in run *d* is needed by roots of the runs from *b* on and before *d*, and by nothing else. The runs that went have no version that is kept, but for
 //! pins and leases; a version needs the root of its run and of the run before. So a record is dead for good where no such root lies in between; else it is
-//! *held*, and looked at again when pins or leases went. Nothing of this is in anybody's way: it is done a little at a time, with pauses.
+//! *held*, and looked at again when pins or leases went. What a rollback gave up is needed by nobody at once, and so is a seal that was said again. Nothing of this is in anybody's way: it is done a little at a time, with pauses.
 
 #[cfg(test)]
 mod tests;
 mod work;
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
+
+use bristlecone_delta::Locator;
 
 use crate::Error;
 use crate::event::Asked;
@@ -78,11 +81,20 @@ pub(crate) struct Wanted {
     pub(crate) done: Asked<CompactReport>,
 }
 
+/// A stretch of the segments that no version reaches from now on.
+pub(crate) struct GivenUp {
+    pub(crate) records: Range<Locator>,
+    /// Who leases a version of this run may see it still.
+    pub(crate) seen: Option<Arc<Run>>,
+}
+
 /// What the thread is told.
 #[derive(Default)]
 pub(crate) struct Orders {
     /// Runs that went, oldest first.
     gone: VecDeque<Arc<Run>>,
+    /// Stretches of the segments of which nothing is needed.
+    given_up: Vec<GivenUp>,
     wanted: Vec<Wanted>,
     /// Pins went: what they held is to be looked at again.
     look: bool,
@@ -115,6 +127,11 @@ impl Forgetting {
         self.tell(|orders| orders.gone.extend(runs));
     }
 
+    /// Something is reached no more: a rollback gave it up, or it was said again.
+    pub(crate) fn give_up(&self, what: GivenUp) {
+        self.tell(|orders| orders.given_up.push(what));
+    }
+
     /// A pin went.
     pub(crate) fn look_again(&self) {
         self.tell(|orders| orders.look = true);
@@ -145,7 +162,8 @@ impl Forgetting {
     /// Waits to be told something, at most so long.
     fn wait(&self, most: Duration) {
         let idle = |orders: &mut Orders| {
-            orders.gone.is_empty() && orders.wanted.is_empty() && !orders.look && !orders.stop
+            let nothing = orders.gone.is_empty() && orders.given_up.is_empty() && orders.wanted.is_empty();
+            nothing && !orders.look && !orders.stop
         };
         wait_while(&self.bell, &self.orders, most, idle);
     }

@@ -64,6 +64,10 @@ fn what_is_left_is_what_kept_versions_reach() {
                     store = options(seed, &sim).segment_bytes(4 << 10).open("/store").unwrap();
                 }
                 4 => drop(store.compact(|_| ()).unwrap()),
+                5 => {
+                    let oldest = store.stats().unwrap().forget.oldest;
+                    store.rollback(last - rng.random_range(0..=(last - oldest).min(6))).unwrap();
+                }
                 _ => {}
             }
         }

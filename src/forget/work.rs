@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use bristlecone_delta::{Compactor, Graves, Locator, SavedGraves, SegmentView};
 
-use super::{CompactProgress, CompactReport, LOOK_AGAIN, Wanted};
+use super::{CompactProgress, CompactReport, GivenUp, LOOK_AGAIN, Wanted};
 use crate::pipeline::Core;
 use crate::runs::Run;
 use crate::sync::lock;
@@ -38,6 +38,9 @@ pub(crate) fn run(core: &Core, compactor: Compactor, saved: SavedGraves, waiting
         saved: Some(saved),
         waiting: waiting.into(),
         taking: None,
+        given_up: Vec::new(),
+        unreached: Vec::new(),
+        unsaved: false,
         watched: Vec::new(),
         needed: Vec::new(),
         since: Instant::now(),
@@ -46,10 +49,13 @@ pub(crate) fn run(core: &Core, compactor: Compactor, saved: SavedGraves, waiting
     let mut retry = FIRST_RETRY;
     loop {
         let desk = &core.forgetting;
+        work.hear();
         if desk.is_stopped() {
+            if let Err(error) = work.remember() {
+                tracing::debug!(%error, "what was given up stays");
+            }
             return work.answer(&Err(Error::Closed));
         }
-        work.hear();
         match work.step() {
             Ok(true) => {
                 work.tell();
@@ -60,7 +66,7 @@ pub(crate) fn run(core: &Core, compactor: Compactor, saved: SavedGraves, waiting
             Ok(false) => {
                 work.tell();
                 work.answer(&Ok(()));
-                let holds = !work.watched.is_empty();
+                let holds = !work.watched.is_empty() || !work.given_up.is_empty();
                 desk.wait(if holds { LOOK_AGAIN } else { LAST_RETRY });
             }
             Err(error) => {
@@ -93,6 +99,12 @@ struct Work<'c> {
     saved: Option<SavedGraves>,
     waiting: VecDeque<Arc<Run>>,
     taking: Option<Taking>,
+    /// What was given up and somebody may see.
+    given_up: Vec<GivenUp>,
+    /// Records that nothing reaches.
+    unreached: Vec<Locator>,
+    /// Some of them are among the graves and not in their file.
+    unsaved: bool,
     /// Runs that went and of which somebody leases a version.
     watched: Vec<Arc<Run>>,
     /// Seals of runs that went and whose roots are needed; ascending.
@@ -107,6 +119,19 @@ impl Work<'_> {
         let mut orders = lock(&self.core.forgetting.orders);
         self.waiting.extend(orders.gone.drain(..));
         orders.look = false;
+        self.given_up.append(&mut orders.given_up);
+    }
+
+    /// Lists what was given up and what nobody sees any more; all of it where nobody looks any more.
+    fn list_given_up(&mut self, all: bool) -> Result<()> {
+        let view = self.compactor.segments().view();
+        let leased = self.core.versions.kept_stamps();
+        let is_seen =
+            |what: &mut GivenUp| !all && what.seen.as_ref().is_some_and(|run| is_leased(&leased, run));
+        for GivenUp { records, .. } in self.given_up.extract_if(.., |what| !is_seen(what)) {
+            self.unreached.extend(view.records_between(records.start, records.end)?);
+        }
+        Ok(())
     }
 
     /// Says how it stands.
@@ -150,6 +175,14 @@ impl Work<'_> {
         if self.taking.is_none() && self.look_at_needs()? {
             return Ok(true);
         }
+        self.list_given_up(false)?;
+        if !self.unreached.is_empty() {
+            let view = self.compactor.segments().view();
+            let some = self.unreached.split_off(self.unreached.len().saturating_sub(STEP_RECORDS));
+            some.into_iter().try_for_each(|record| self.graves.bury(&view, record))?;
+            self.unsaved = true;
+            return Ok(true);
+        }
         let (run, done) = if let Some(taking) = self.taking.take() {
             (taking.run.clone(), self.go_on(taking))
         } else if let Some(run) = self.waiting.pop_front() {
@@ -165,13 +198,8 @@ impl Work<'_> {
     /// Finds out which roots of runs that went are needed, and takes what is held and is not any more.
     fn look_at_needs(&mut self) -> Result<bool> {
         let leased = self.core.versions.kept_stamps();
-        let is_leased = |run: &Run| {
-            let (Some(first), last) = (run.seal.versions.first(), run.end.word()) else { return false };
-            let from = leased.partition_point(|stamp| *stamp < first.stamp.word());
-            leased.get(from).is_some_and(|stamp| *stamp <= last)
-        };
-        self.watched.retain(|run| is_leased(run));
-        let newly = self.waiting.iter().filter(|run| is_leased(run));
+        self.watched.retain(|run| is_leased(&leased, run));
+        let newly = self.waiting.iter().filter(|run| is_leased(&leased, run));
         let kept = self.core.kept.load();
         let mut needed: Vec<Locator> = kept.needed().collect();
         for run in self.watched.iter().chain(newly) {
@@ -223,7 +251,7 @@ impl Work<'_> {
             }
             own.push(table);
         }
-        let after = Locator::from_word(taking.run.locator.word() + 1).unwrap_or(taking.run.locator);
+        let after = taking.run.locator.next();
         let (needed, mut still) = (&self.needed, Vec::new());
         for record in own {
             match is_needed(needed, record, after) {
@@ -289,6 +317,23 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// Writes down what was given up, which no list leads to once this ends. All else is found again.
+    fn remember(&mut self) -> Result<()> {
+        self.core.check_alive()?;
+        self.list_given_up(true)?;
+        if self.unreached.is_empty() && !self.unsaved {
+            return Ok(());
+        }
+        let view = self.compactor.segments().view();
+        if let Some(saved) = self.saved.take() {
+            self.graves = saved.settle(&view)?;
+        }
+        self.unreached.drain(..).try_for_each(|record| self.graves.bury(&view, record))?;
+        self.graves.save(&self.compactor)?;
+        self.unsaved = false;
+        Ok(())
+    }
+
     /// Writes segments anew of which enough is dead; whether there was any. All that is dead is written down first.
     fn compact(&mut self) -> Result<bool> {
         let urgent = self.core.forgetting.is_urgent();
@@ -305,6 +350,7 @@ impl Work<'_> {
             return Ok(false);
         }
         self.graves.save(&self.compactor)?;
+        self.unsaved = false;
         let mut written = 0;
         for (done, (segment, _)) in due.iter().enumerate() {
             let told = |written: u64| {
@@ -339,6 +385,13 @@ impl Work<'_> {
         }
         Ok(true)
     }
+}
+
+/// Whether one of the stamps `leased`, ascending, is of a version of the run.
+fn is_leased(leased: &[u64], run: &Run) -> bool {
+    let (Some(first), last) = (run.seal.versions.first(), run.end.word()) else { return false };
+    let from = leased.partition_point(|stamp| *stamp < first.stamp.word());
+    leased.get(from).is_some_and(|stamp| *stamp <= last)
 }
 
 /// Whether one of the roots with the seals `needed` reaches a record that died in the run with the seal `died`.

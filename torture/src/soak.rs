@@ -13,6 +13,9 @@ use crate::{Check, Rng};
 
 const KEEP: u64 = 100;
 const SEGMENT_BYTES: u64 = 1 << 20;
+/// Every so many-th key holds a value of so many bytes, the others 32.
+const LARGE: u64 = 50;
+const LARGE_BYTES: usize = 3_000;
 
 /// How much is done.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +41,11 @@ fn key(number: u64) -> [u8; 32] {
 fn value(number: u64, written: u64) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&number.to_le_bytes()).update(&written.to_le_bytes());
-    // Short ones: the records of large values are never found dead yet, so with them the disk would grow (README, limits).
-    hasher.finalize().as_bytes().to_vec()
+    // One in so many has a record of its own, which goes with it.
+    let len = if number.is_multiple_of(LARGE) { LARGE_BYTES } else { 32 };
+    let mut value = vec![0; len];
+    hasher.finalize_xof().fill(&mut value);
+    value
 }
 
 fn batch(keys: u64, version: u64) -> Batch {

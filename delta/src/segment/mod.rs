@@ -333,6 +333,21 @@ impl SegmentView<'_> {
         Ok(Some(size))
     }
 
+    /// The records from `from` on and before `to`, as far as they are there.
+    ///
+    /// # Errors
+    /// `Corrupt` for a damaged index.
+    pub fn records_between(&self, from: Locator, to: Locator) -> Result<Vec<Locator>> {
+        let mut out = Vec::new();
+        for number in from.segment()..=to.segment() {
+            let Some(segment) = self.segment(number) else { break };
+            let numbers = segment.numbers(self.checker)?.into_iter().flatten();
+            let all = numbers.filter_map(|record| Locator::new(number, record));
+            out.extend(all.filter(|record| (from..to).contains(record)));
+        }
+        Ok(out)
+    }
+
     /// Whether records of a segment may be gone.
     pub(crate) fn is_compacted(&self, segment: u32) -> bool {
         let found = self.segment(segment);

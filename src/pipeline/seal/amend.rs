@@ -3,12 +3,13 @@
 
 use std::sync::Arc;
 
-use bristlecone_delta::{LogPosition, Seal, Sealed, SegmentWriter};
+use bristlecone_delta::{Locator, LogPosition, Seal, Sealed, SegmentWriter};
 
 use super::pages::Chains;
 use super::{put_run, sealed_version, settle};
 use crate::Result;
 use crate::event::Asked;
+use crate::forget::GivenUp;
 use crate::given_up::Rollback;
 use crate::pipeline::Core;
 use crate::runs::Run;
@@ -29,8 +30,8 @@ pub(crate) struct Amendment {
 pub(crate) enum What {
     /// The same as that of a run.
     Again(Arc<Run>),
-    /// The first versions of a run, which were applied anew to the end of the run before; the last one has a root.
-    Part { before: Option<Arc<Run>>, states: Vec<Arc<VersionState>> },
+    /// The first versions of the run `of`, which were applied anew to the end of the run before; the last one has a root.
+    Part { of: Arc<Run>, before: Option<Arc<Run>>, states: Vec<Arc<VersionState>> },
 }
 
 /// Writes the amendment, and lets the list of runs end with it. `covered` is up to where the log is sealed: nothing more of it is covered by this.
@@ -43,10 +44,19 @@ pub(super) fn amend(
 ) -> Result<(Sealed, Arc<Run>)> {
     let opening = amendment.opening;
     let mut group = writer.begin(opening)?;
+    // Nothing that was written since is reached any more, nor is the seal that this one takes the place of.
+    let (from, first, seen) = match &amendment.what {
+        What::Again(run) => (run.locator, run.locator, None),
+        What::Part { of, before, .. } => {
+            let first = before.as_ref().map_or(Locator::FIRST, |run| run.locator.next());
+            (of.locator, first, Some(of.clone()))
+        }
+    };
+    let given_up = GivenUp { records: first..group.next()?, seen };
     let mut pages = Vec::new();
     let mut seal = match &amendment.what {
         What::Again(run) => Seal { opening, log_position: covered, ..run.seal.clone() },
-        What::Part { before, states } => {
+        What::Part { before, states, .. } => {
             let put = put_run(core, &mut group, chains, states)?;
             pages = put.pages;
             Seal {
@@ -62,11 +72,7 @@ pub(super) fn amend(
     };
     let last = seal.versions.last().map_or(0, |last| last.version);
     let kept = core.kept.load().up_to(last);
-    let from = match &amendment.what {
-        What::Again(run) => Some(run.locator),
-        What::Part { .. } => None,
-    };
-    (seal.oldest, seal.pins) = (kept.oldest, kept.to_pins(from, group.next()?));
+    (seal.oldest, seal.pins) = (kept.oldest, kept.to_pins(Some(from), group.next()?));
     debug_assert!(
         core.runs.last().is_some_and(|last| last.seal.log_position <= covered),
         "what is sealed stays so"
@@ -78,7 +84,8 @@ pub(super) fn amend(
         core.given_up.add(rollback);
     }
     core.runs.put(&run);
+    core.forgetting.give_up(given_up);
     core.latest_sealed.set(run.last);
-    core.keep(from.map_or_else(|| kept.clone(), |from| kept.renamed(from, &run)));
+    core.keep(kept.renamed(from, &run));
     Ok((sealed, run))
 }

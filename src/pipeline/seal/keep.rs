@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bristlecone_delta::{LogPosition, Seal, Sealed, SegmentWriter};
 
 use crate::event::Asked;
+use crate::forget::GivenUp;
 use crate::kept::Kept;
 use crate::pipeline::Core;
 use crate::runs::Run;
@@ -81,5 +82,6 @@ pub(super) fn keep(
     let (sealed, run) = write().map_err(Failed::Write)?;
     core.runs.put(&run);
     core.keep(next.renamed(last.locator, &run));
+    core.forgetting.give_up(GivenUp { records: last.locator..last.locator.next(), seen: None });
     Ok(Some((sealed, run)))
 }
