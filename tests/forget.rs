@@ -343,7 +343,9 @@ fn large_values_go_with_the_versions_that_held_them() {
             0 => batch.put(b"goes", &large(version, 3)),
             _ => batch.delete(b"goes"),
         };
-        (0..12u8).for_each(|key| drop(batch.put(&[key], &version.to_be_bytes())));
+        for key in 0..12u8 {
+            batch.put(&[key], &version.to_be_bytes());
+        }
         store.commit(batch).unwrap();
     }
     store.flush().unwrap();

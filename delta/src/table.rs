@@ -8,6 +8,7 @@
 //! ```
 
 use std::cmp::Ordering;
+use std::collections::HashSet;
 
 use bristlecone_trie::Change;
 
@@ -117,7 +118,7 @@ impl GroupWriter<'_> {
             if let Change::Put(value) = op.change
                 && is_large(value)
             {
-                larges.push(self.put_value(value)?);
+                larges.push(self.share_value(value)?);
                 self.spill()?;
             }
         }
@@ -299,18 +300,21 @@ impl<'a> Table<'a> {
         self.sound(self.view.get(index)).and_then(|op| self.whole(op)).map(Some)
     }
 
-    /// The records of the large values that its operations put.
+    /// The records of the large values that were stored for it alone, and not for a page: those right before it.
     ///
     /// # Errors
     /// `Corrupt`.
-    pub fn large_values(&self) -> Result<Vec<Locator>> {
-        let mut out = Vec::new();
+    pub fn own_values(&self) -> Result<Vec<Locator>> {
+        let mut all = HashSet::new();
         for index in 0..self.view.len {
             if let StoredChange::Large(large) = self.sound(self.view.get(index))?.change {
-                out.push(large.locator);
+                all.insert(large.locator);
             }
         }
-        Ok(out)
+        // Behind the values of a page comes the page.
+        let before = (0..self.locator.record()).rev();
+        let before = before.map_while(|record| Locator::new(self.locator.segment(), record));
+        Ok(before.take_while(|record| all.contains(record)).collect())
     }
 
     /// The index of the first operation that is not before (`key`, `stamp`). A binary search.

@@ -5,8 +5,9 @@
 //! reference   locator | length varint
 //! ```
 //!
-//! A page that is written again refers to the record that is there: nothing is copied but the reference. No two entries of a trie, and no two
-//! operations, share a record: so it dies with the one that refers to it.
+//! A page that is written again refers to the record that is there: nothing is copied but the reference. No two entries of a trie
+//! share a record: so it dies with the one that refers to it. The operations of a run table, which die together and after which none of its run is read, do
+//! share those of equal values in their group; the records that are the table's own lie right before it.
 
 use std::collections::HashSet;
 
@@ -46,10 +47,26 @@ impl Large {
 impl GroupWriter<'_> {
     /// Stores a large value.
     pub(crate) fn put_value(&mut self, value: &[u8]) -> Result<Large> {
+        let hash = *blake3::hash(value).as_bytes();
+        self.store_value(value, hash)
+    }
+
+    /// Refers to a large value of this group, or stores it.
+    pub(crate) fn share_value(&mut self, value: &[u8]) -> Result<Large> {
+        let hash = *blake3::hash(value).as_bytes();
+        match self.values.get(&hash) {
+            Some(locator) => Ok(Large { locator: *locator, len: value.len() }),
+            None => self.store_value(value, hash),
+        }
+    }
+
+    fn store_value(&mut self, value: &[u8], hash: [u8; 32]) -> Result<Large> {
         let mut record = Vec::with_capacity(value.len() + 1);
         record.push(record_kind::VALUE);
         record.extend_from_slice(value);
-        Ok(Large { locator: self.push_record(&record)?, len: value.len() })
+        let locator = self.push_record(&record)?;
+        self.values.insert(hash, locator);
+        Ok(Large { locator, len: value.len() })
     }
 
     /// The records of large values that were stored before this group and that pages in it refer to.

@@ -27,7 +27,7 @@ fn needed(store: &Store) -> BTreeSet<Locator> {
     let mut out = BTreeSet::new();
     let mut reach = |run: &Run| {
         for table in run.seal.namespaces.iter().filter_map(|namespace| namespace.table) {
-            out.extend(view.table(table).unwrap().large_values().unwrap());
+            out.extend(view.table(table).unwrap().own_values().unwrap());
         }
         let before = run.seal.previous.map(|before| core.graph.segments.seal(before).unwrap());
         for seal in before.iter().chain([&run.seal]) {

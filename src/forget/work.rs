@@ -244,7 +244,7 @@ impl Work<'_> {
         let mut taking = Taking { pages: list.pages, trees: list.trees, held: Vec::new(), run };
         let mut own: Vec<Locator> = Vec::new();
         for table in taking.run.seal.namespaces.iter().filter_map(|space| space.table) {
-            match view.table(table).and_then(|table| table.large_values()) {
+            match view.table(table).and_then(|table| table.own_values()) {
                 Ok(values) => own.extend(values),
                 Err(bristlecone_delta::Error::NoRecord { .. }) => {}
                 Err(error) => return Err(error.into()),

@@ -1,6 +1,6 @@
 //! Writing segments: a group at a time, visible only once it is durable.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
@@ -99,6 +99,7 @@ impl SegmentWriter {
             table,
             records: 0,
             scratch,
+            values: HashMap::new(),
             kept_values: HashSet::new(),
         })
     }
@@ -184,6 +185,8 @@ pub struct GroupWriter<'w> {
     table: Vec<u8>,
     records: u32,
     scratch: Scratch,
+    /// The large values of this group, by their hashes.
+    pub(crate) values: HashMap<[u8; 32], Locator>,
     /// Large values of earlier groups that pages of this one refer to, each from one entry.
     pub(crate) kept_values: HashSet<Locator>,
 }
