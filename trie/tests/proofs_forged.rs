@@ -2,6 +2,7 @@
 #![expect(clippy::indexing_slicing, clippy::expect_used, reason = "helpers of tests")]
 
 use alloy_primitives::{B256, U256, hex, keccak256};
+use bristlecone_trie::path::MAX_KEY_BYTES;
 use bristlecone_trie::proof::node::{Place, ProofScheme};
 use bristlecone_trie::proof::{
     Flaw, MAX_NODE_BYTES, MultiProof, ProofError, verify, verify_account, verify_many, verify_many_accounts,
@@ -461,6 +462,49 @@ fn blake3_nodes_that_are_not_canonical_are_refused() {
     assert_eq!(decode("04 0000 0000 05"), Err(Flaw::Truncated));
     assert_eq!(decode(&format!("05 0300 0000 {hash}")), Err(Flaw::UnknownKind));
     assert_eq!(decode(""), Err(Flaw::Truncated));
+}
+
+#[test]
+fn blake3_slots_that_are_not_canonical_are_refused() {
+    let slot = |value: &[u8]| {
+        let mut node = Vec::new();
+        Blake3::encode_leaf(Path::whole(&KEY), LeafValue::Slot(value), &mut node);
+        verify_slot::<Blake3>(Blake3::hash(&node).expect("a node"), &KEY, &[&node])
+    };
+    assert_eq!((slot(&[5]), slot(&[0xff; 32])), (Ok(Some(U256::from(5))), Ok(Some(U256::MAX))));
+    for value in [&[][..], &[0], &[0, 5], &[1; 33]] {
+        assert_eq!(slot(value), Err(ProofError::BadValue { node: 0, flaw: Flaw::BadNumber }), "{value:02x?}");
+    }
+}
+
+#[test]
+fn the_longest_key_is_proven_and_no_longer_path_is_read() {
+    let key = [0x5a; MAX_KEY_BYTES];
+    let mut node = Vec::new();
+    Blake3::encode_leaf(Path::whole(&key), LeafValue::Raw(b"far down"), &mut node);
+    let answer = verify::<Blake3>(Blake3::hash(&node).expect("a node"), &key, &[&node]);
+    assert_eq!(answer, Ok(Some(b"far down".to_vec())));
+    let decode = |bytes: &[u8]| Blake3::decode(bytes, Place::Root).map(|_| ());
+    assert_eq!(decode(&node), Ok(()));
+    // A leaf that says of its path that it is a nibble longer, and has the bytes for it.
+    let nibbles = (MAX_KEY_BYTES as u16 * 2 + 1).to_le_bytes();
+    let longer = [&[0, nibbles[0], nibbles[1], 0x0a][..], &key, b"far down"].concat();
+    assert_eq!(decode(&longer), Err(Flaw::BadPath));
+}
+
+#[test]
+fn a_node_has_room_for_the_longest_key_and_value_and_not_for_more() {
+    let mut node = Vec::new();
+    let value = vec![7; 64 << 20];
+    Blake3::encode_leaf(Path::whole(&[0x5a; MAX_KEY_BYTES]), LeafValue::Raw(&value), &mut node);
+    assert!(node.len() <= MAX_NODE_BYTES, "{} bytes", node.len());
+    node.resize(MAX_NODE_BYTES, 7);
+    let root = Blake3::hash(&node).expect("a node");
+    let answer = verify::<Blake3>(root, &[0x5a; MAX_KEY_BYTES], &[&node]).expect("the longest node");
+    assert!(answer.is_some_and(|found| found.starts_with(&value)));
+    node.push(7);
+    let answer = verify::<Blake3>(root, &[0x5a; MAX_KEY_BYTES], &[&node]);
+    assert_eq!(answer, Err(ProofError::NodeTooLarge { node: 0, bytes: MAX_NODE_BYTES + 1 }));
 }
 
 #[test]
