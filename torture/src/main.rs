@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use bristlecone_torture::totals::Totals;
 use bristlecone_torture::workload::{ALL, Workload};
-use bristlecone_torture::{corruption, crash, faults, kill, planted, schedules, soak};
+use bristlecone_torture::{corruption, crash, faults, fuzzing, kill, mutants, planted, schedules, soak};
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -16,6 +16,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A process that asks for more address space than this was made to by damaged bytes, and is ended.
 const ADDRESS_SPACE: u64 = 16 << 30;
+
+/// About as many as there are.
+const FUZZ_TARGETS: u64 = 10;
+
+/// Parts of the mutants of which the long mode takes one, another each minute.
+const MUTANT_SHARDS: u64 = 16;
 
 /// Power cuts, failing calls, kills, damage and soaking for Bristlecone.
 ///
@@ -110,6 +116,27 @@ enum Command {
         #[arg(long, default_value = ".")]
         root: PathBuf,
     },
+    /// Every fuzz target for some seconds. Needs the nightly toolchain, cargo-fuzz, a C++ compiler, and the repository.
+    Fuzz {
+        /// For each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// These targets instead of all.
+        #[arg(long)]
+        target: Vec<String>,
+        /// The root of the repository.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
+    /// Changes of proofs and recovery as cargo-mutants plants them. Needs cargo, cargo-mutants, and the repository; hours for all of them.
+    Mutants {
+        /// A part of them, as in 0/12.
+        #[arg(long)]
+        shard: Option<mutants::Shard>,
+        /// The root of the repository.
+        #[arg(long, default_value = ".")]
+        root: PathBuf,
+    },
     /// The workloads, by name.
     Workloads,
     /// What `kill` kills.
@@ -175,6 +202,8 @@ fn main() -> ExitCode {
         Command::Kill { kills, seed } => session.kill(kills, seed, None),
         Command::Soak { seconds, stalled } => session.soak(seconds, stalled),
         Command::Schedules { schedules, seed, root } => session.schedules(&root, schedules, seed, None),
+        Command::Fuzz { seconds, target, root } => session.fuzz(&root, seconds, &target),
+        Command::Mutants { shard, root } => session.mutants(&root, shard),
         Command::Planted { only, root } => session.planted(&root, &only, None),
     }
     session.end()
@@ -289,7 +318,21 @@ impl Session {
         }
     }
 
-    /// Where cargo builds what these campaigns run.
+    fn fuzz(&mut self, root: &Path, seconds: u64, targets: &[String]) {
+        self.begin("fuzz");
+        let totals = fuzzing::campaign(root, seconds, targets);
+        self.tell("fuzz", totals);
+    }
+
+    fn mutants(&mut self, root: &Path, shard: Option<mutants::Shard>) {
+        self.begin("mutants");
+        if let Some(target) = self.target(root) {
+            let totals = mutants::campaign(root, &target.join("mutants"), shard);
+            self.tell("mutants", totals);
+        }
+    }
+
+    /// Where cargo builds what these campaigns run, and what they find is.
     fn target(&mut self, root: &Path) -> Option<PathBuf> {
         let target = root.join("target/planted");
         let absolute = std::path::absolute(&target);
@@ -316,13 +359,17 @@ impl Session {
             .map_or(0, |since| since.as_secs() / 60 % 1_000_000_000);
         let until = |percent: u32| Some(Instant::now() + time * percent / 100);
         let many = |seed| Chosen { workload: None, seeds: 10_000, seed, stride: 1 };
-        self.crash(&many(seed), until(23));
-        self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(14));
-        self.corruption(20, seed, 1, true, until(11));
-        self.kill(5_000, seed, until(24));
-        self.schedules(Path::new("."), 2_000, seed, until(5));
-        self.planted(Path::new("."), "", until(15));
-        self.soak((time * 5 / 100).as_secs().max(60), false);
+        self.crash(&many(seed), until(24));
+        self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(9));
+        self.corruption(20, seed, 1, true, until(6));
+        self.kill(5_000, seed, until(22));
+        self.schedules(Path::new("."), 2_000, seed, until(4));
+        self.planted(Path::new("."), "", until(13));
+        // The targets are built first, which takes some minutes more.
+        self.fuzz(Path::new("."), (time * 6 / 100).as_secs() / FUZZ_TARGETS, &[]);
+        // All of them take hours.
+        self.mutants(Path::new("."), Some(mutants::Shard { part: seed % MUTANT_SHARDS, of: MUTANT_SHARDS }));
+        self.soak((time * 3 / 100).as_secs().max(60), false);
         self.soak((time * 3 / 100).as_secs().max(60), true);
     }
 
@@ -381,6 +428,9 @@ impl Session {
             ("damaged images", "corruption", "damaged images"),
             ("kills", "kill", "kills"),
             ("schedules", "schedules", "schedules"),
+            ("fuzz executions", "fuzz", "executions"),
+            ("mutants", "mutants", "mutants"),
+            ("mutants that were caught", "mutants", "caught"),
             ("planted defects", "planted", "planted"),
             ("planted defects that were caught", "planted", "caught"),
             ("commits, soaking", "soak", "commits"),

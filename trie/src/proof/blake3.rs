@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 use alloy_primitives::{B256, U256};
+use core::cmp::Ordering;
 
 use super::Flaw;
 use super::node::{Branch, BranchValue, Child, Node, Place, ProofScheme, Value};
@@ -107,11 +108,11 @@ fn extension(body: &[u8]) -> Result<Node<'_>, Flaw> {
 
 fn branch(kind: u8, body: &[u8]) -> Result<Node<'_>, Flaw> {
     let parts = branch_parts(body).ok_or(Flaw::Truncated)?;
-    let value = match kind {
-        tag::BRANCH_VALUE => BranchValue::Whole(parts.rest),
-        tag::BRANCH_DIGEST if parts.rest.len() == 32 => BranchValue::Digest,
-        tag::BRANCH if parts.rest.is_empty() => BranchValue::Absent,
-        tag::BRANCH_DIGEST if parts.rest.len() < 32 => return Err(Flaw::Truncated),
+    let value = match (kind, parts.rest.len().cmp(&32)) {
+        (tag::BRANCH_VALUE, _) => BranchValue::Whole(parts.rest),
+        (tag::BRANCH, _) if parts.rest.is_empty() => BranchValue::Absent,
+        (tag::BRANCH_DIGEST, Ordering::Equal) => BranchValue::Digest,
+        (tag::BRANCH_DIGEST, Ordering::Less) => return Err(Flaw::Truncated),
         _ => return Err(Flaw::TrailingBytes),
     };
     if parts.occupied.count_ones() == 1 && value == BranchValue::Absent {

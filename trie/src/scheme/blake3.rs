@@ -406,7 +406,7 @@ mod tests {
                 (node_hash(&out).unwrap(), out)
             };
             let (expected, _) = hash(u16::MAX, true);
-            for opened in (0..=u16::MAX).step_by(37) {
+            for opened in (0..=u16::MAX).step_by(if cfg!(miri) { 9_973 } else { 37 }) {
                 let (whole, out) = hash(opened, true);
                 assert_eq!(whole, expected, "{occupied:#x} opened at {opened:#x}");
                 assert_eq!(hash(opened, false).0, expected);
