@@ -106,8 +106,8 @@ fn what_stands_in_a_parent_is_read_up_to_31_bytes_only() {
         let node = leaf(Path::range(&KEY, 1, 4), value);
         (node.len(), Ethereum::decode(&node, Place::Embedded).map(|_| ()))
     };
-    assert_eq!(decode(&[7; 27]), (31, Ok(())));
-    assert_eq!(decode(&[7; 28]), (32, Err(Flaw::TooLongToEmbed)));
+    assert_eq!(decode(&[7; 26]), (31, Ok(())));
+    assert_eq!(decode(&[7; 27]), (32, Err(Flaw::TooLongToEmbed)));
 }
 
 #[test]
