@@ -8,69 +8,24 @@
     reason = "helpers of tests"
 )]
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+#[cfg(test)]
+mod memory;
+
+use std::collections::BTreeMap;
 
 use alloy_primitives::{B256, U256, keccak256};
 use alloy_trie::{HashBuilder, Nibbles, TrieAccount};
-use bristlecone_trie::levels::{self, Refs, Workspace};
 use bristlecone_trie::path::nibble;
 use bristlecone_trie::scheme::LeafValue;
 use bristlecone_trie::scheme::blake3::Blake3;
 use bristlecone_trie::scheme::ethereum::Ethereum;
 use bristlecone_trie::update::{self, Arena, UpdateError};
-use bristlecone_trie::{Account, Body, Change, Find, Item, NodeRef, Op, Page, Path, Scheme, Shape};
+use bristlecone_trie::{Account, Body, Change, Find, Item, NodeRef, Op, Path, Scheme, Shape};
+use memory::Memory;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-/// Pages that live as long as the test.
-#[derive(Default)]
-struct Memory {
-    pages: RefCell<HashMap<u64, &'static [u8]>>,
-    refs: RefCell<HashMap<u64, &'static [NodeRef]>>,
-    superseded: RefCell<Vec<u64>>,
-    next: RefCell<u64>,
-}
-
-impl Arena for Memory {
-    type Error = UpdateError;
-    fn open(&self, reference: u64, _: Option<(u64, usize)>) -> Result<(u64, Page<'_>), UpdateError> {
-        Ok((reference, Page::new(self.pages.borrow()[&reference])))
-    }
-    fn insert(&self, page: &[u8]) -> u64 {
-        let mut next = self.next.borrow_mut();
-        *next += 1;
-        self.pages.borrow_mut().insert(*next, Box::leak(page.to_vec().into_boxed_slice()));
-        *next
-    }
-    fn superseded(&self, reference: u64) {
-        self.superseded.borrow_mut().push(reference);
-    }
-    fn dropped(&self, _: u64) {}
-}
-
-impl levels::Pages for Memory {
-    fn page(&self, reference: u64) -> Option<Page<'_>> {
-        self.pages.borrow().get(&reference).map(|bytes| Page::new(bytes))
-    }
-    fn refs(&self, reference: u64) -> Option<&Refs> {
-        self.refs.borrow().get(&reference).copied()
-    }
-    fn top(&self, _: u64) -> Option<NodeRef> {
-        None
-    }
-}
-
 impl Memory {
-    fn root<S: Scheme>(&self, shape: Shape, root: Option<u64>) -> B256 {
-        let mut workspace = Workspace::default();
-        let hashed = levels::hash::<S>(self, shape, root, &mut workspace).unwrap();
-        for (reference, refs) in workspace.pages() {
-            self.refs.borrow_mut().insert(reference, Box::leak(refs.into()));
-        }
-        hashed.root
-    }
-
     fn get(&self, root: Option<u64>, key: &[u8]) -> Option<(u64, Vec<u8>)> {
         let mut reference = root?;
         loop {
