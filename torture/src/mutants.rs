@@ -20,7 +20,14 @@ const SUBJECTS: [Subject; 2] = [
     Subject {
         package: "bristlecone-trie",
         files: "trie/src/proof/*.rs",
-        tests: &["proofs_alloy", "proofs_forged", "proofs_mainnet", "proofs_naive", "proofs_pages", "partial"],
+        tests: &[
+            "proofs_alloy",
+            "proofs_forged",
+            "proofs_mainnet",
+            "proofs_naive",
+            "proofs_pages",
+            "partial",
+        ],
     },
     Subject { package: "bristlecone-delta", files: "delta/src/recover.rs", tests: &["suite"] },
 ];

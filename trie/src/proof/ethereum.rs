@@ -213,7 +213,7 @@ impl<'a> Item<'a> {
 /// Lengths of a long head, whose length takes `count` (1 to 8) bytes, and of its payload.
 fn long(bytes: &[u8], count: usize) -> Result<(usize, usize), Flaw> {
     let digits = bytes.get(1..=count).ok_or(Flaw::Truncated)?;
-    let len = digits.iter().fold(0u64, |len, digit| len << 8 | u64::from(*digit));
+    let len = digits.iter().fold(0u64, |len, digit| (len << 8) + u64::from(*digit));
     if digits.first() == Some(&0) || len <= 55 {
         return Err(Flaw::NotMinimal);
     }
