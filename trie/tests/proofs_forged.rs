@@ -102,21 +102,19 @@ fn an_embedded_node_of_32_bytes_is_not_a_hash_nor_embedded() {
 
 #[test]
 fn a_child_beside_the_way_that_is_too_long_to_stand_there_is_refused() {
-    // A branch with the hash of the leaf at nibble 1, and a list of so many bytes in itself at nibble 5.
+    // A branch with the hash of the leaf at nibble 1, and another leaf in itself at nibble 5.
     let one = leaf(Path::range(&KEY, 1, 4), &LONG);
-    let root = |len: u8| {
-        let mut items = vec![0x80];
-        items.push(0xa0);
+    let root = |value: &[u8]| {
+        let mut items = vec![0x80, 0xa0];
         items.extend_from_slice(keccak256(&one).as_slice());
         items.extend_from_slice(&[0x80; 3]);
-        items.push(0xc0 + len - 1);
-        items.resize(items.len() + usize::from(len) - 1, 1);
+        items.extend_from_slice(&leaf(Path::range(&KEY, 1, 4), value));
         items.extend_from_slice(&[0x80; 11]);
         [&[0xf8, items.len() as u8][..], &items].concat()
     };
-    assert_eq!(own_root(&KEY, &[root(31), one.clone()]), Ok(Some(LONG.to_vec())));
+    assert_eq!(own_root(&KEY, &[root(&[7; 26]), one.clone()]), Ok(Some(LONG.to_vec())));
     let refused = Err(ProofError::Malformed { node: 0, flaw: Flaw::TooLongToEmbed });
-    assert_eq!(own_root(&KEY, &[root(32), one.clone()]), refused);
+    assert_eq!(own_root(&KEY, &[root(&[7; 27]), one.clone()]), refused);
 }
 
 #[test]
