@@ -11,6 +11,7 @@ use bristlecone_trie::{B256, Entry, Hint, Item, NodeRef, Page, Shape};
 use bytes::Bytes;
 
 use crate::options::SchemeKind;
+use crate::past_pages::{LoadedPage, PastPages};
 use crate::reference::Reference;
 use crate::{Blake3, Error, Ethereum, Result};
 
@@ -28,6 +29,7 @@ pub(crate) struct Found {
 pub(crate) struct Graph {
     pub(crate) slots: Slots<u8, NodeRef>,
     pub(crate) segments: Arc<Segments>,
+    pub(crate) past: PastPages,
 }
 
 /// Where a step of a lookup leads.
@@ -58,8 +60,8 @@ impl Way {
 }
 
 impl Graph {
-    pub(crate) fn new(segments: Arc<Segments>) -> Self {
-        Self { slots: Slots::new(), segments }
+    pub(crate) fn new(segments: Arc<Segments>, cache_bytes: u64) -> Self {
+        Self { slots: Slots::new(), segments, past: PastPages::new(cache_bytes) }
     }
 
     /// Has what will be asked for of a page in memory fetched towards the processor.
@@ -271,12 +273,6 @@ fn step(page: Page<'_>, key: &[u8]) -> Result<Step> {
         Item::Account { stamp, body, .. } => Step::Done(Some(Found { stamp, value: body.to_vec() })),
         Item::Blinded { .. } => return Err(Error::Internal("a blinded node in a store")),
     })
-}
-
-/// A stored page in memory form, with its references computed and compared with what its parent holds.
-pub(crate) struct LoadedPage {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) refs: Vec<NodeRef>,
 }
 
 /// Loads the page at `locator`. `expected`: the reference that its parent holds, or the root.

@@ -42,6 +42,7 @@ mod iter;
 mod kept;
 mod options;
 mod overlay;
+mod past_pages;
 mod pipeline;
 mod proof;
 mod proposal;

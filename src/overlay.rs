@@ -3,7 +3,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use bristlecone_delta::Locator;
 use bristlecone_snapshot::{Guard, Lookup, pin};
@@ -13,12 +13,39 @@ use bristlecone_trie::{B256, NodeRef, Op, Page, Shape};
 
 use crate::graph::{Graph, hash_below_with, hash_with, load};
 use crate::options::SchemeKind;
+use crate::past_pages::LoadedPage;
 use crate::reference::Reference;
 use crate::{Error, Result};
 
-struct Held {
-    bytes: Vec<u8>,
-    refs: OnceLock<Box<Refs>>,
+/// A page that the overlay holds.
+enum Held {
+    /// Its own; the references as soon as they are known.
+    Own { bytes: Vec<u8>, refs: OnceLock<Box<Refs>> },
+    /// One that others read too.
+    Shared(Arc<LoadedPage>),
+}
+
+impl Held {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own { bytes, .. } => bytes,
+            Self::Shared(page) => &page.bytes,
+        }
+    }
+
+    fn refs(&self) -> Option<&Refs> {
+        match self {
+            Self::Own { refs, .. } => refs.get().map(|refs| &**refs),
+            Self::Shared(page) => Some(&page.refs),
+        }
+    }
+
+    /// Notes references that were not known.
+    fn set_refs(&self, known: &Refs) {
+        if let Self::Own { refs, .. } = self {
+            let _ = refs.set(known.into());
+        }
+    }
 }
 
 /// See the module. Holds an epoch pin as long as it lives: for single questions, not for keeping.
@@ -55,7 +82,7 @@ impl<'g> Overlay<'g> {
 
     /// From now on the page that `word` names is this one, with these references.
     pub(crate) fn put_page(&self, word: u64, bytes: Vec<u8>, refs: Vec<NodeRef>) {
-        self.hold(Some(word), bytes, Some(refs.into_boxed_slice()));
+        self.hold(Some(word), Held::Own { bytes, refs: OnceLock::from(refs.into_boxed_slice()) });
     }
 
     /// From now on the page that `word` names is the root page.
@@ -84,7 +111,7 @@ impl<'g> Overlay<'g> {
         };
         for (word, refs) in workspace.pages() {
             if let Some(held) = self.held_at(word) {
-                let _ = held.refs.set(refs.into());
+                held.set_refs(refs);
             }
         }
         Ok(hashed.root)
@@ -93,7 +120,7 @@ impl<'g> Overlay<'g> {
     /// The references of a page, where they are known.
     fn known(&self, word: u64) -> Option<&Refs> {
         if let Some(held) = self.held_at(word) {
-            return held.refs.get().map(|refs| &**refs);
+            return held.refs();
         }
         match Reference::from_word(word) {
             Some(Reference::Slot(id)) => self.graph.slots.companion(id, &self.guard),
@@ -113,16 +140,20 @@ impl<'g> Overlay<'g> {
         for (word, refs) in workspace.pages() {
             if self.held_at(word).is_none() {
                 let bytes = self.page(word)?.bytes().to_vec();
-                self.hold(Some(word), bytes, None);
+                self.hold(Some(word), Held::Own { bytes, refs: OnceLock::new() });
             }
-            let _ = self.held_at(word)?.refs.set(refs.into());
+            self.held_at(word)?.set_refs(refs);
         }
-        self.held_at(word)?.refs.get().map(|refs| &**refs)
+        self.held_at(word)?.refs()
     }
 
     /// All pages that it holds, by their numbers as scratch pages.
     pub(crate) fn into_pages(self) -> Vec<Vec<u8>> {
-        self.held.into_iter().map(|held| held.bytes).collect()
+        let own = |held| match held {
+            Held::Own { bytes, .. } => bytes,
+            Held::Shared(page) => page.bytes.clone(),
+        };
+        self.held.into_iter().map(own).collect()
     }
 
     /// The error behind a page that was missing.
@@ -140,11 +171,7 @@ impl<'g> Overlay<'g> {
         self.held.get(at)
     }
 
-    fn hold(&self, word: Option<u64>, bytes: Vec<u8>, refs: Option<Box<Refs>>) -> u64 {
-        let held = Held { bytes, refs: OnceLock::new() };
-        if let Some(refs) = refs {
-            let _ = held.refs.set(refs);
-        }
+    fn hold(&self, word: Option<u64>, held: Held) -> u64 {
         let at = self.held.push(held);
         let word = word.unwrap_or(Reference::Scratch(at as u64).word());
         self.by_word.borrow_mut().insert(word, at);
@@ -163,10 +190,19 @@ impl<'g> Overlay<'g> {
 
     fn load(&self, word: u64) -> Option<&Held> {
         let locator = self.stored(word)?;
+        let past = &self.graph.past;
+        if let Some(page) = past.get(locator) {
+            self.hold(Some(word), Held::Shared(page));
+            return self.held_at(word);
+        }
         let is_root = self.root.get() == Some(word);
         match load(&self.graph.segments, locator, self.scheme, self.shape, is_root, None) {
             Ok(loaded) => {
-                self.hold(Some(word), loaded.bytes, Some(loaded.refs.into_boxed_slice()));
+                let page = Arc::new(loaded);
+                if Page::new(&page.bytes).is_inner() {
+                    past.keep(locator, page.clone());
+                }
+                self.hold(Some(word), Held::Shared(page));
                 self.held_at(word)
             }
             Err(error) => {
@@ -180,14 +216,14 @@ impl<'g> Overlay<'g> {
 impl Pages for Overlay<'_> {
     fn page(&self, word: u64) -> Option<Page<'_>> {
         if let Some(held) = self.held_at(word) {
-            return Some(Page::new(&held.bytes));
+            return Some(Page::new(held.bytes()));
         }
         if let Some(Reference::Slot(id)) = Reference::from_word(word)
             && let Lookup::Block(bytes) = self.graph.slots.get(id, &self.guard)
         {
             return Some(Page::new(bytes));
         }
-        self.load(word).map(|held| Page::new(&held.bytes))
+        self.load(word).map(|held| Page::new(held.bytes()))
     }
 
     fn refs(&self, word: u64) -> Option<&Refs> {
@@ -198,7 +234,7 @@ impl Pages for Overlay<'_> {
     }
 
     fn top(&self, word: u64) -> Option<NodeRef> {
-        self.load(word)?.refs.get()?.last().copied()
+        self.load(word)?.refs()?.last().copied()
     }
 }
 
@@ -227,7 +263,7 @@ impl Arena for Overlay<'_> {
     }
 
     fn insert(&self, page: &[u8]) -> u64 {
-        self.hold(None, page.to_vec(), None)
+        self.hold(None, Held::Own { bytes: page.to_vec(), refs: OnceLock::new() })
     }
 
     fn superseded(&self, _: u64) {}

@@ -54,7 +54,7 @@ impl Options {
         let kept = kept(&segments, follower.last_seal())?;
         // Of the runs that went only the one before the first is wanted.
         let (runs, _) = Runs::walk(&segments, follower.last_seal(), kept.oldest, follower.last_seal())?;
-        let core = Core::new(Graph::new(segments), namespaces, runs, kept, &options)?;
+        let core = Core::new(Graph::new(segments, options.cache_bytes), namespaces, runs, kept, &options)?;
         Ok(Reader { store: Store::without_writer(core, dir), follower: Mutex::new(follower) })
     }
 }

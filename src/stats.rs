@@ -56,7 +56,7 @@ pub struct MemoryStats {
     pub hashing_bytes: u64,
     /// What the sealing thread remembers of the records of pages, and works with.
     pub sealing_bytes: u64,
-    /// The index of sealed runs, roots of the past that were computed, and what is known to be dead.
+    /// The index of sealed runs, roots of the past that were computed, upper pages of the past that were read last, and what is known to be dead.
     pub index_bytes: u64,
 }
 
@@ -144,7 +144,9 @@ fn memory(core: &Core) -> MemoryStats {
         batch_bytes: unsealed.bytes + get(&core.counters.proposal_bytes),
         hashing_bytes: get(&core.counters.workspace_bytes),
         sealing_bytes: get(&core.counters.chain_bytes) + get(&core.counters.sealing_bytes),
-        index_bytes: (core.runs.size() + past_roots) as u64 + get(&core.counters.forgetting_bytes),
+        index_bytes: (core.runs.size() + past_roots) as u64
+            + core.graph.past.size()
+            + get(&core.counters.forgetting_bytes),
     }
 }
 

@@ -133,7 +133,7 @@ impl Store {
             opened.last_seal.as_ref().map(|(_, seal)| Kept::read(&opened.segments, seal)).transpose()?;
         let kept = kept.unwrap_or_default();
         let (catalog, runs, gone) = Catalog::open(options.vfs.clone(), dir, &opened, &kept)?;
-        let graph = Graph::new(opened.segments.clone());
+        let graph = Graph::new(opened.segments.clone(), options.cache_bytes);
         let core = Arc::new(Core::new(graph, namespaces, runs, kept, options)?);
         let mut committer = Committer {
             opening: opened.opening,

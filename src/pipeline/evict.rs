@@ -74,6 +74,7 @@ fn in_use(core: &Core) -> u64 {
     let blocks = slots.block_bytes + slots.companion_bytes;
     let threads = [&core.counters.workspace_bytes, &core.counters.chain_bytes, &core.counters.sealing_bytes];
     blocks
+        + core.graph.past.size()
         + slots.table_bytes
         + lists as u64
         + core.unsealed().bytes
