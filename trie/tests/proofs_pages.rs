@@ -139,6 +139,20 @@ fn flat_proofs_are_those_of_a_naive_trie_blake3() {
     flat_proofs_are_those_of_a_naive_trie::<Blake3>();
 }
 
+#[test]
+fn a_root_that_is_shorter_than_a_hash_is_a_node_of_the_proof() {
+    // An extension over a branch with two leaves in itself: 24 bytes.
+    let batch = [(vec![0x11], Some(vec![1])), (vec![0x12], Some(vec![2]))].into_iter().collect();
+    let mut flat = Flat { memory: Memory::default(), map: BTreeMap::new(), root: None };
+    flat.apply(&batch, 1);
+    let root = flat.memory.root::<Ethereum>(Shape::Flat, flat.root);
+    for key in [[0x11], [0x12], [0x13], [0x21]] {
+        let proved = prove::<Ethereum>(&flat.memory, Shape::Flat, flat.root, &key).unwrap();
+        assert_eq!(proved.nodes.iter().map(Vec::len).collect::<Vec<_>>(), [24]);
+        assert_eq!(verify::<Ethereum>(root, &key, &proved.nodes), Ok(flat.map.get(&key[..]).cloned()));
+    }
+}
+
 /// Reads keys and applies changes on nothing but the witness for them.
 fn a_witness_is_enough<S: ProofScheme>() {
     let mut rng = rng(S::NAME);
