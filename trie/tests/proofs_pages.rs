@@ -16,7 +16,7 @@ use bristlecone_trie::proof::{
 };
 use bristlecone_trie::scheme::{blake3::Blake3, ethereum::Ethereum};
 use bristlecone_trie::witness::witness;
-use bristlecone_trie::{Account, B256, Body, Change, NodeRef, Op, Partial, Shape, U256, update};
+use bristlecone_trie::{Account, B256, Body, Change, NodeRef, Op, Partial, Scheme, Shape, U256, update};
 use memory::Memory;
 use naive::{Naive, Value};
 use rand::rngs::StdRng;
@@ -187,6 +187,82 @@ fn a_witness_is_enough_ethereum() {
 #[test]
 fn a_witness_is_enough_blake3() {
     a_witness_is_enough::<Blake3>();
+}
+
+/// The nodes of a trie of accounts that a witness for `keys` has, in order.
+fn shown(memory: &Memory, page: Option<u64>, keys: &[&[u8]]) -> Vec<Vec<u8>> {
+    let mut nodes = witness::<Ethereum>(memory, Shape::Accounts, page, keys, &[]).unwrap();
+    nodes.sort();
+    nodes
+}
+
+#[test]
+fn a_witness_has_the_nodes_on_the_ways_and_accounts_that_part_at_their_ends() {
+    let mut rng = rng("accounts");
+    let mut all: Vec<B256> = (0..40).map(|_| rng.random::<[u8; 32]>().into()).collect();
+    // Two that share all but their last nibble, and two that share all but the one before.
+    let near = |of: &B256, flip: u8| {
+        let mut other = *of;
+        other.0[31] ^= flip;
+        other
+    };
+    all.extend([near(&all[0], 0x01), near(&all[1], 0x10)]);
+    let account = |address: &B256| Account { nonce: u64::from(address.0[31]) + 1, ..Account::default() };
+    let body = |address: &B256| {
+        let mut body = Vec::new();
+        account(address).encode(&mut body);
+        body
+    };
+    let sorted: BTreeMap<B256, Vec<u8>> = all.iter().map(|address| (*address, body(address))).collect();
+    let change = |body| Change::Account { body: Body::Put(body), wipe: false };
+    // One has slots.
+    let slots: BTreeMap<Vec<u8>, Value> =
+        (0..50).map(|_| (rng.random::<[u8; 32]>().to_vec(), Value::Slot(vec![7; 3]))).collect();
+    let storage = Naive::new(&slots);
+    let in_trie = |slot: &[u8]| [&all[2][..], slot].concat();
+    let slot_keys: Vec<Vec<u8>> = slots.keys().map(|slot| in_trie(slot)).collect();
+    let mut ops: Vec<Op<'_>> =
+        sorted.iter().map(|(key, body)| Op { key: &key[..], change: change(body) }).collect();
+    ops.extend(slot_keys.iter().map(|key| Op { key, change: Change::Put(&[7; 3]) }));
+    ops.sort_by_key(|op| op.key);
+    let memory = Memory::default();
+    let page = update::update(&memory, Shape::Accounts, None, &ops, 1).unwrap().root;
+    let root = memory.root::<Ethereum>(Shape::Accounts, page);
+    let leaf = |address: &B256| {
+        let root = if *address == all[2] { storage.root::<Ethereum>() } else { Ethereum::empty_root() };
+        Value::Account(account(address), root)
+    };
+    let naive = Naive::new(&all.iter().map(|address| (address.to_vec(), leaf(address))).collect());
+    assert_eq!(root, naive.root::<Ethereum>());
+    let proven = |keys: &[B256]| {
+        let mut nodes = naive.prove::<Ethereum>(&keys.iter().map(|key| key.to_vec()).collect::<Vec<_>>());
+        nodes.sort();
+        nodes
+    };
+    for (index, key) in all.iter().enumerate() {
+        let expected = match index {
+            // Their leaves tell nothing of their keys: a partial trie reads the branch above as a whole.
+            0 | 40 => proven(&[all[0], all[40]]),
+            _ => proven(&[*key]),
+        };
+        let nodes = shown(&memory, page, &[&key[..]]);
+        assert_eq!(nodes, expected, "account {index}");
+        let partial = Partial::new::<Ethereum>(Shape::Accounts, root, &nodes, Bounds::default()).unwrap();
+        assert_eq!(partial.get(&key[..]), Ok(Some(body(key))));
+    }
+    let absent = B256::from(rng.random::<[u8; 32]>());
+    assert_eq!(shown(&memory, page, &[&absent[..]]), proven(&[absent]));
+    assert_eq!(shown(&memory, page, &[&all[2][..], &all[3][..]]), proven(&all[2..4]));
+    for slot in slots.keys().take(9).cloned().chain([vec![0x77; 32]]) {
+        let mut expected = proven(&[all[2]]);
+        expected.extend(storage.prove::<Ethereum>(std::slice::from_ref(&slot)));
+        expected.sort();
+        let nodes = shown(&memory, page, &[&in_trie(&slot)]);
+        assert_eq!(nodes, expected);
+        let partial = Partial::new::<Ethereum>(Shape::Accounts, root, &nodes, Bounds::default()).unwrap();
+        let value = slots.contains_key(&slot).then(|| vec![7; 3]);
+        assert_eq!(partial.get(&in_trie(&slot)), Ok(value));
+    }
 }
 
 fn account_proofs_are_those_of_naive_tries<S: ProofScheme>() {
