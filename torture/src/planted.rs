@@ -126,6 +126,22 @@ pub const LIST: &[Planted] = &[
         caught_by: "a_commit_whose_seal_failed_keeps_its_operations_for_the_log",
     },
     Planted {
+        name: "a large value counts as dead that a page of the run took over",
+        file: "src/pipeline/seal/dead.rs",
+        find: "                dead.pages.extend(values.into_iter().filter(|value| !group.kept_values().contains(value)));",
+        replace: "                let _ = group;\n                dead.pages.extend(values);",
+        suite: Suite::Unit("bristlecone"),
+        caught_by: "what_a_run_lists_is_what_its_trie_does_not_reach_any_more",
+    },
+    Planted {
+        name: "what a rollback gave up goes from under a snapshot inside that run",
+        file: "src/pipeline/seal/amend.rs",
+        find: "            (of.locator, first, Some(of.clone()))",
+        replace: "            (of.locator, first, None)",
+        suite: Suite::Test("bristlecone", "forget"),
+        caught_by: "what_a_rollback_gave_up_takes_no_space_for_long",
+    },
+    Planted {
         name: "records are not held against their checksums",
         file: "delta/src/segment/group.rs",
         find: "if checker.sum(Domain::Record, u64::from(name.0), u64::from(name.1), record) != place.sum {",
