@@ -359,14 +359,14 @@ impl Session {
             .map_or(0, |since| since.as_secs() / 60 % 1_000_000_000);
         let until = |percent: u32| Some(Instant::now() + time * percent / 100);
         let many = |seed| Chosen { workload: None, seeds: 10_000, seed, stride: 1 };
-        self.crash(&many(seed), until(24));
-        self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(9));
-        self.corruption(20, seed, 1, true, until(6));
+        self.crash(&many(seed), until(30));
+        self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(6));
+        self.corruption(20, seed, 1, true, until(5));
         self.kill(5_000, seed, until(22));
         self.schedules(Path::new("."), 2_000, seed, until(4));
         self.planted(Path::new("."), "", until(13));
         // The targets are built first, which takes some minutes more.
-        self.fuzz(Path::new("."), (time * 6 / 100).as_secs() / FUZZ_TARGETS, &[]);
+        self.fuzz(Path::new("."), (time * 5 / 100).as_secs() / FUZZ_TARGETS, &[]);
         // All of them take hours.
         self.mutants(Path::new("."), Some(mutants::Shard { part: seed % MUTANT_SHARDS, of: MUTANT_SHARDS }));
         self.soak((time * 3 / 100).as_secs().max(60), false);
