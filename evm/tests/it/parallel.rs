@@ -7,8 +7,7 @@ use bristlecone_evm::{
 };
 
 use crate::{
-    chain::{Chain, assert_state, store},
-    hive::{head_state, hive},
+    chain::store,
     real::{RealBlock, grevm, pevm},
 };
 
@@ -58,18 +57,4 @@ fn real_blocks_are_the_same_with_every_number_of_workers() {
     }
     eprintln!("in all, with 1 to 8 workers: {sum:?}, {} again", sum.again());
     assert_eq!(sum.transactions, 8 * (11_605 + 170));
-}
-
-#[test]
-fn the_chain_of_hive_is_the_same_with_every_number_of_workers() {
-    let Some((genesis, rules, blocks)) = hive() else { return };
-    for workers in WORKERS {
-        let mut chain = Chain::new(&genesis, Executor::parallel(rules.clone(), workers).unwrap());
-        let mut stats = ExecutionStats::default();
-        for block in &blocks {
-            stats += chain.extend(block).unwrap().stats;
-        }
-        eprintln!("{workers} workers: {stats:?}");
-        assert_state(&chain.store.latest().unwrap(), &head_state());
-    }
 }
