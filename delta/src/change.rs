@@ -181,7 +181,7 @@ mod tests {
             assert!(decode_ops(&bytes[..cut]).is_err());
         }
         for at in 0..bytes.len() {
-            for flip in 1..=255u8 {
+            for flip in (1..=255u8).step_by(if cfg!(miri) { 51 } else { 1 }) {
                 let mut other = bytes.clone();
                 other[at] ^= flip;
                 if let Ok(ops) = decode_ops(&other) {
