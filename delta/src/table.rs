@@ -465,7 +465,7 @@ mod tests {
             assert!(refused.is_err(), "cut at {cut}");
         }
         for at in 0..bytes.len() {
-            for flip in 1..=255 {
+            for flip in (1..=255u8).step_by(if cfg!(miri) { 51 } else { 1 }) {
                 let mut other = bytes.clone();
                 other[at] ^= flip;
                 if let Ok(view) = View::parse(&other, 1) {
