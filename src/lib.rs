@@ -65,7 +65,7 @@ mod witness;
 
 pub use batch::{Batch, NamespaceBatch};
 pub use bristlecone_delta::vfs;
-pub use bristlecone_delta::{Error as StorageError, Locator, Stamp};
+pub use bristlecone_delta::{Error as StorageError, Locator, SegmentSpace, Space, Stamp};
 pub use bristlecone_trie::partial::{Missing, NodePath};
 pub use bristlecone_trie::proof::{self as trie_proof, MultiProof, Proof, ProofError};
 pub use bristlecone_trie::scheme::blake3::Blake3;

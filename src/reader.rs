@@ -14,8 +14,8 @@ use crate::snapshot::Key;
 use crate::store::{Inner, Store, configured};
 use crate::sync::{Mutex, lock};
 use crate::{
-    CheckReport, DamagedRun, Diff, Error, History, Namespace, Options, Pin, Progress, Result, Snapshot,
-    Stats, VersionInfo,
+    CheckReport, DamagedRun, Diff, Error, History, Namespace, Options, Pin, Progress, Result, SegmentSpace,
+    Snapshot, Stats, VersionInfo,
 };
 
 /// A store that is read and nothing else: no lock is taken, no byte is written, and another process may write to it meanwhile. It has the
@@ -166,6 +166,15 @@ impl Reader {
     /// As there.
     pub fn stats(&self) -> Result<Stats> {
         self.store.stats()
+    }
+
+    /// See [`Store::space`].
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn space(&self, progress: impl FnMut(u64, u64)) -> Result<Vec<SegmentSpace>> {
+        self.store.space(progress)
     }
 
     /// See [`Store::check`]: the sealed versions are looked at. Ask [`unsealed`](Self::unsealed) too: it looks at the log.

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bristlecone_delta::{SegmentStats, Stamp};
+use bristlecone_delta::{SegmentSpace, SegmentStats, Stamp};
 use bristlecone_snapshot::{SlotId, pin};
 use bristlecone_trie::B256;
 
@@ -210,6 +210,25 @@ pub struct Stats {
 }
 
 impl Store {
+    /// Where the bytes of the segments go, segment by segment. `progress` hears how many are done, and of how many.
+    ///
+    /// Cost: a read of the store's segments.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Storage`](crate::Error::Storage) for a damaged record.
+    pub fn space(&self, mut progress: impl FnMut(u64, u64)) -> Result<Vec<SegmentSpace>> {
+        let segments = &self.inner.core.graph.segments;
+        let all = segments.stats().segments;
+        let mut out = Vec::new();
+        for number in 1..=u32::try_from(all).unwrap_or(u32::MAX) {
+            // A view for each: no file stays mapped for all of it.
+            out.extend(segments.view().space(number)?);
+            progress(u64::from(number), all);
+        }
+        Ok(out)
+    }
+
     /// The store in numbers. Cheap enough for every second, not for every commit: it walks the lists of groups, of runs, and of
     /// superseded pages.
     ///

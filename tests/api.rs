@@ -10,6 +10,7 @@
 )]
 
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
@@ -19,7 +20,7 @@ use bristlecone::vfs::sim::{Fault, FaultRule, OpKind, Selector, SimVfs};
 use bristlecone::vfs::{DiskVfs, OpenMode, Vfs};
 use bristlecone::{
     Account, B256, Backpressure, Batch, Bytes, Error, Key, KeyRange, Namespace, Options, RootSchedule,
-    SchemeKind, Since, Store, U256,
+    SchemeKind, Since, Space, Store, U256,
 };
 use bristlecone_torture::gate::gated;
 use bristlecone_torture::{Config, Depth, Model, Rng, Universe, batches, verify};
@@ -892,4 +893,47 @@ fn what_a_read_touches_is_counted() {
     let latest = path(3, 1);
     assert_eq!((latest.memory_pages, latest.records), (2, 0));
     store.close().unwrap();
+}
+
+#[test]
+fn every_byte_of_the_segments_is_for_something() {
+    let sim = SimVfs::new(0);
+    let store = flat(sim.clone()).open(DIR).unwrap();
+    let sum = |store: &Store| {
+        let mut sum = Space::default();
+        let segments = store.space(|done, of| assert!(done <= of)).unwrap();
+        segments.iter().for_each(|segment| sum += segment.space);
+        sum
+    };
+    let mut load = Batch::new();
+    for key in 0..1_000u32 {
+        load.put(&key.to_be_bytes(), &[7; 32]);
+    }
+    store.commit(load).unwrap();
+    store.flush().unwrap();
+    let loaded = sum(&store);
+    assert_eq!(loaded.values, 32_000, "each value once: {loaded:?}");
+    assert!(loaded.base_records > 1 && loaded.children > 32 * (loaded.base_records - 1), "{loaded:?}");
+    assert_eq!((loaded.delta_records, loaded.large_values, loaded.tables), (0, 0, 0), "{loaded:?}");
+
+    let large = vec![1; 3_000];
+    let mut changes = Batch::new();
+    (0..10u32).for_each(|key| drop(changes.put(&key.to_be_bytes(), &[8; 32])));
+    changes.put(b"large", &large).delete(&500u32.to_be_bytes());
+    store.commit(changes).unwrap();
+    // This hides what the commit before did to the key.
+    store.commit(put(&3u32.to_be_bytes(), &[9; 32])).unwrap();
+    store.flush().unwrap();
+    let changed = sum(&store);
+    assert_eq!(changed.large_value_records, 1, "{changed:?}");
+    assert_eq!(changed.large_values, large.len() as u64 + 1, "the value and its kind: {changed:?}");
+    assert!(changed.delta_records > 0 && changed.deltas > 0, "{changed:?}");
+    assert!(changed.values >= loaded.values + 10 * 32, "{changed:?}");
+    assert!(changed.tables > 32 && changed.seals > loaded.seals, "{changed:?}");
+
+    let files = sim.read_dir(Path::new("/store/segments")).unwrap();
+    let size = |path: &PathBuf| sim.open(path, OpenMode::Read).unwrap().len().unwrap();
+    let files: u64 = files.iter().map(size).sum();
+    assert_eq!(changed.used(), store.stats().unwrap().segment_bytes);
+    assert_eq!(changed.used() + changed.slack, files);
 }

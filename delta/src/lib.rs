@@ -18,6 +18,7 @@ pub mod page;
 pub mod recover;
 pub mod seal;
 pub mod segment;
+pub mod space;
 pub mod table;
 mod value;
 pub mod vfs;
@@ -35,4 +36,5 @@ pub use seal::{Pin, Seal, Sealed, SealedNamespace, SealedVersion};
 pub use segment::{
     Compaction, Compactor, GroupWriter, SegmentEnd, SegmentStats, SegmentView, SegmentWriter, Segments,
 };
+pub use space::{SegmentSpace, Space};
 pub use table::{Table, TableOp, Top};

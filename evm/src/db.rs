@@ -6,7 +6,7 @@ use std::{
 };
 
 use alloy_primitives::{Address, B256, KECCAK256_EMPTY, U256, map::B256Map};
-use bristlecone::{Account, Snapshot, View};
+use bristlecone::{Account, Key, Since, Snapshot, View};
 use revm::{
     Database, DatabaseRef,
     state::{AccountInfo, Bytecode},
@@ -122,6 +122,11 @@ impl StateDb {
         }
     }
 
+    fn unchanged(&self, older: &Self, key: Key<'_>) -> Result<bool, StateError> {
+        let known = self.namespace == older.namespace;
+        Ok(known && self.view()?.changed_since(key, &older.snapshot)? == Since::Unchanged)
+    }
+
     /// The version that is read.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
@@ -139,6 +144,19 @@ pub trait State: DatabaseRef<Error = StateError> + Sync {
     fn slots(&self, slots: &[(Address, U256)]) -> Result<Vec<U256>, StateError> {
         slots.iter().map(|(address, slot)| self.storage_ref(*address, *slot)).collect()
     }
+
+    /// Whether the body of an account is known to be what it is in `older`, a state that this one came from. *Yes* is never said where they
+    /// differ. A state that cannot tell says no.
+    fn account_unchanged(&self, older: &Self, address: Address) -> Result<bool, StateError> {
+        let _ = (older, address);
+        Ok(false)
+    }
+
+    /// The same of a slot.
+    fn slot_unchanged(&self, older: &Self, address: Address, slot: U256) -> Result<bool, StateError> {
+        let _ = (older, address, slot);
+        Ok(false)
+    }
 }
 
 impl State for StateDb {
@@ -150,6 +168,14 @@ impl State for StateDb {
     fn slots(&self, slots: &[(Address, U256)]) -> Result<Vec<U256>, StateError> {
         let slots: Vec<_> = slots.iter().map(|(address, slot)| (*address, B256::from(*slot))).collect();
         Ok(self.view()?.slot_many(&slots)?)
+    }
+
+    fn account_unchanged(&self, older: &Self, address: Address) -> Result<bool, StateError> {
+        self.unchanged(older, Key::Account(address.as_slice()))
+    }
+
+    fn slot_unchanged(&self, older: &Self, address: Address, slot: U256) -> Result<bool, StateError> {
+        self.unchanged(older, Key::Slot(address.as_slice(), B256::from(slot)))
     }
 }
 

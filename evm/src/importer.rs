@@ -1,6 +1,13 @@
 //! Importing a chain: block n + 1 is executed on the visible version n while n's root is computed.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+};
 
 use alloy_consensus::Header;
 use alloy_primitives::B256;
@@ -9,7 +16,7 @@ use bristlecone::{Pending, Store};
 use crate::{
     BlockHashes, CodeCache, Error, StateDb,
     block::Block,
-    executor::{Executed, Executor},
+    executor::{Executed, Executor, Speculation},
 };
 
 /// Blocks that may follow one whose root is not compared yet, as Monad has it.
@@ -21,6 +28,10 @@ pub const DEFAULT_DELAY: u64 = 3;
 pub struct Importer {
     store: Store,
     executor: Executor,
+    /// Executes beforehand, on a thread of its own.
+    ahead: Executor,
+    /// What it executed of the next block.
+    next: Option<Speculation<StateDb>>,
     delay: u64,
     every: u64,
     /// The newest block's, if it is known.
@@ -64,6 +75,8 @@ impl Importer {
         }
         Ok(Self {
             store,
+            ahead: Executor::new(executor.rules().clone()),
+            next: None,
             executor,
             delay: DEFAULT_DELAY,
             every: 1,
@@ -106,9 +119,11 @@ impl Importer {
             }
             None => self.hashes.push(self.newest, header.parent_hash),
         }
-        let hashes = Arc::new(self.hashes.clone());
-        let db = StateDb::new(self.store.latest()?, hashes, self.codes.clone());
-        let executed = self.executor.execute(&db, block)?;
+        let db = self.state(self.hashes.clone())?;
+        let executed = match self.next.take() {
+            Some(speculation) => self.executor.execute_speculated(&db, block, speculation),
+            None => self.executor.execute(&db, block),
+        }?;
         drop(db);
         let commit = self.store.commit(executed.changes.batch())?;
         let root = header.number.is_multiple_of(self.every).then(|| commit.root());
@@ -118,6 +133,35 @@ impl Importer {
         self.parent = Some(header.clone());
         self.settle_to(self.delay)?;
         Ok(executed)
+    }
+
+    /// As [`import`](Self::import); meanwhile another thread executes `next`, the block after it, on the version before it, as far as it comes. When
+    /// `next` is imported then, its transactions that read nothing which `block` changed are not executed again: [`ExecutionStats::held`](crate::executor::ExecutionStats::held)
+    /// counts them.
+    ///
+    /// # Errors
+    ///
+    /// As [`import`](Self::import). That `next` could not be executed beforehand is no error.
+    pub fn import_ahead(&mut self, block: &Block, next: &Block) -> Result<Executed, Error> {
+        let mut hashes = self.hashes.clone();
+        hashes.push(block.header.number, block.hash);
+        let older = self.state(hashes)?;
+        let (ahead, stop) = (self.ahead.clone(), AtomicBool::new(false));
+        thread::scope(|scope| {
+            let (ahead, stop) = (&ahead, &stop);
+            let speculating = scope.spawn(move || ahead.speculate_until(&older, next, stop).ok());
+            let executed = self.import(block);
+            stop.store(true, Relaxed);
+            let speculation = speculating.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            // After a failure another block than `next` may come.
+            self.next = speculation.filter(|_| executed.is_ok());
+            executed
+        })
+    }
+
+    /// The newest version, for executing a block on it.
+    fn state(&self, hashes: BlockHashes) -> Result<StateDb, Error> {
+        Ok(StateDb::new(self.store.latest()?, Arc::new(hashes), self.codes.clone()))
     }
 
     /// Waits for all roots that are still awaited, that of the newest block in any case, and compares them.

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use bristlecone::{MemoryStats, Shape};
+use bristlecone::{MemoryStats, Reader, SegmentSpace, Shape, Space};
 use serde::Serialize;
 
 use crate::{
     failure::Failure,
-    output::{Output, bytes, pairs, thousands},
+    output::{Output, bytes, pairs, table, thousands},
     parse,
+    progress::Progress,
 };
 
 /// Print what a store holds, in numbers.
@@ -16,6 +17,12 @@ use crate::{
 pub(crate) struct Args {
     /// The store's directory.
     dir: PathBuf,
+    /// Also say what the bytes of the segments are for. All of them are read for it.
+    #[arg(long)]
+    space: bool,
+    /// The same for each segment.
+    #[arg(long)]
+    segments: bool,
 }
 
 #[derive(Serialize)]
@@ -31,6 +38,124 @@ struct Out {
     records: u64,
     segment_bytes: u64,
     memory: MemoryOut,
+    /// What the bytes of the segments are for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    space: Option<SpaceOut>,
+    /// The same for each segment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment_space: Option<Vec<SegmentOut>>,
+}
+
+/// Bytes of segments, by what they are for; what is no count adds up to the size of the files.
+#[derive(Clone, Serialize)]
+struct SpaceOut {
+    base_records: u64,
+    base_bytes: u64,
+    delta_records: u64,
+    delta_bytes: u64,
+    child_bytes: u64,
+    value_bytes: u64,
+    large_values: u64,
+    large_value_bytes: u64,
+    table_bytes: u64,
+    dead_list_bytes: u64,
+    seal_bytes: u64,
+    framing_bytes: u64,
+    slack_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct SegmentOut {
+    segment: u32,
+    generation: u32,
+    #[serde(flatten)]
+    space: SpaceOut,
+}
+
+impl From<Space> for SpaceOut {
+    fn from(space: Space) -> Self {
+        Self {
+            base_records: space.base_records,
+            base_bytes: space.bases,
+            delta_records: space.delta_records,
+            delta_bytes: space.deltas,
+            child_bytes: space.children,
+            value_bytes: space.values,
+            large_values: space.large_value_records,
+            large_value_bytes: space.large_values,
+            table_bytes: space.tables,
+            dead_list_bytes: space.dead_lists,
+            seal_bytes: space.seals,
+            framing_bytes: space.framing,
+            slack_bytes: space.slack,
+        }
+    }
+}
+
+impl SpaceOut {
+    /// What, how many records where that says something, and bytes.
+    fn rows(&self) -> [(&'static str, Option<u64>, u64); 10] {
+        [
+            ("pages written whole: heads, paths, stamps", Some(self.base_records), self.base_bytes),
+            ("changes of pages: the same", Some(self.delta_records), self.delta_bytes),
+            ("entries for child pages, with hashes", None, self.child_bytes),
+            ("values and accounts", None, self.value_bytes),
+            ("large values", Some(self.large_values), self.large_value_bytes),
+            ("operations that the ends of runs do not show", None, self.table_bytes),
+            ("lists of what died", None, self.dead_list_bytes),
+            ("seals", None, self.seal_bytes),
+            ("ends and checksums of records, padding", None, self.framing_bytes),
+            ("allocated ahead", None, self.slack_bytes),
+        ]
+    }
+
+    fn total(&self) -> u64 {
+        self.rows().iter().map(|(_, _, bytes)| bytes).sum()
+    }
+
+    fn text(&self) -> String {
+        let mut out = table(&["what the segments hold", "records", "bytes", "share"]);
+        let total = self.total();
+        let share = |part: u64| format!("{:.1} %", 100.0 * part as f64 / total.max(1) as f64);
+        for (what, records, size) in self.rows() {
+            out.add_row([what, &records.map_or(String::new(), thousands), &bytes(size), &share(size)]);
+        }
+        out.add_row(["all", "", &bytes(total), &share(total)]);
+        out.to_string()
+    }
+}
+
+fn segments_text(segments: &[SegmentOut]) -> String {
+    let mut out = table(&[
+        "segment",
+        "written anew",
+        "bytes",
+        "bases",
+        "deltas",
+        "children",
+        "values",
+        "large values",
+        "tables",
+        "other",
+        "ahead",
+    ]);
+    for SegmentOut { segment, generation, space } in segments {
+        let other = space.dead_list_bytes + space.seal_bytes + space.framing_bytes;
+        let sizes = [
+            space.total(),
+            space.base_bytes,
+            space.delta_bytes,
+            space.child_bytes,
+            space.value_bytes,
+            space.large_value_bytes,
+            space.table_bytes,
+            other,
+            space.slack_bytes,
+        ];
+        let counts = [u64::from(*segment), u64::from(*generation)].map(thousands);
+        out.add_row(counts.into_iter().chain(sizes.map(bytes)));
+    }
+    out.to_string()
 }
 
 /// Memory, in bytes and in counts; the bytes add up to the total.
@@ -99,6 +224,12 @@ struct NamespaceOut {
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     let store = parse::open(&args.dir)?;
+    let segments = if args.space || args.segments { space(&store)? } else { Vec::new() };
+    let sum = || {
+        let mut sum = Space::default();
+        segments.iter().for_each(|segment| sum += segment.space);
+        sum.into()
+    };
     let stats = store.stats()?;
     let waiting = store.unsealed()?;
     let namespaces = store.namespaces().iter().map(|namespace| NamespaceOut {
@@ -121,8 +252,30 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         records: stats.records,
         segment_bytes: stats.segment_bytes,
         memory: stats.memory.into(),
+        space: (args.space || args.segments).then(sum),
+        segment_space: args.segments.then(|| {
+            let of = |segment: &SegmentSpace| SegmentOut {
+                segment: segment.segment,
+                generation: segment.generation,
+                space: segment.space.into(),
+            };
+            segments.iter().map(of).collect()
+        }),
     };
-    output.result(&out, || text(&out))
+    output.result(&out, || {
+        let space = out.space.iter().map(SpaceOut::text);
+        let segments = out.segment_space.iter().map(|segments| segments_text(segments));
+        [text(&out)].into_iter().chain(space).chain(segments).collect::<Vec<_>>().join("\n\n")
+    })
+}
+
+fn space(store: &Reader) -> Result<Vec<SegmentSpace>, Failure> {
+    let mut bar: Option<Progress> = None;
+    let segments = store.space(|done, of| {
+        let bar = bar.get_or_insert_with(|| Progress::new("space", of));
+        bar.at(done, || "segments".to_owned());
+    });
+    Ok(segments?)
 }
 
 fn text(out: &Out) -> String {

@@ -89,9 +89,10 @@ pub(crate) fn peak_anonymous_bytes() -> u64 {
     PEAK.fetch_max(now, Ordering::Relaxed).max(now)
 }
 
-/// Bytes that this process caused to be written to a device; 0 where the system does not tell.
+/// Bytes that this process passed to write calls; 0 where the system does not tell. (What the system says of bytes for the device counts large folios of
+/// the page cache as a whole, however little of one was written.)
 pub(crate) fn written_bytes() -> u64 {
-    line_of("/proc/self/io", "write_bytes")
+    line_of("/proc/self/io", "wchar")
 }
 
 /// Bytes allocated to the files in `dir` and below, the directories named `apart` left out.

@@ -48,4 +48,22 @@ fn a_store_is_read_while_another_process_writes_it() {
     assert!(grown >= 3, "{looks} looks, {last} versions");
     let listed = run(&["versions", &dir, "--json"]).ok();
     assert!(listed.stdout.lines().count() as u64 >= last);
+    what_the_segments_hold(&dir);
+}
+
+fn what_the_segments_hold(dir: &str) {
+    let figures = run(&["stats", dir, "--segments", "--json"]).ok().json();
+    let bytes = |of: &Value| -> u64 {
+        let fields = of.as_object().unwrap().iter().filter(|(name, _)| name.ends_with("_bytes"));
+        fields.map(|(_, value)| value.as_u64().unwrap()).sum()
+    };
+    let segments = figures["segment_space"].as_array().unwrap();
+    assert_eq!(segments.len() as u64, figures["segments"].as_u64().unwrap());
+    assert_eq!(segments.iter().map(bytes).sum::<u64>(), bytes(&figures["space"]));
+    let used = bytes(&figures["space"]) - figures["space"]["slack_bytes"].as_u64().unwrap();
+    assert_eq!(used, figures["segment_bytes"].as_u64().unwrap());
+    assert!(figures["space"]["value_bytes"].as_u64().unwrap() > 0, "{figures}");
+    let text = run(&["stats", dir, "--space"]).ok();
+    assert!(text.stdout.contains("entries for child pages"), "{}", text.stdout);
+    assert!(run(&["stats", dir, "--json"]).ok().json()["space"].is_null());
 }

@@ -103,6 +103,11 @@ impl<'a> Base<'a> {
         self.entries.get(start..end_at(self.ends, index, self.wide)?)
     }
 
+    /// Bytes of an entry.
+    pub(crate) fn size_of(&self, index: usize) -> usize {
+        self.raw(index).map_or(0, <[u8]>::len)
+    }
+
     #[inline]
     pub(crate) fn head(&self, index: usize) -> Result<Head<'a>, Bad> {
         let raw = self.raw(index).ok_or(Bad::new("impossible ends in a base"))?;

@@ -222,6 +222,17 @@ impl<'a> Delta<'a> {
         Ok((place, self.item(head.kind, &mut head.rest)?))
     }
 
+    /// What is there now by spelled operation `index`.
+    pub(crate) fn spelled_item(&self, index: usize) -> Result<Option<Stored<'a>>, Bad> {
+        let mut head = self.spelled_head(index)?;
+        self.item(head.kind, &mut head.rest)
+    }
+
+    /// Bytes of an operation, the spelled ones counted after the placed ones.
+    pub(crate) fn size_of(&self, index: usize) -> usize {
+        self.raw(index).map_or(0, |reader| reader.left())
+    }
+
     /// What this delta says of `key`, which is at `located` in the base.
     pub(crate) fn says(&self, key: &[u8], located: Located) -> Result<Says<'a>, Bad> {
         let mut gone = false;

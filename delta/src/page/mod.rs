@@ -9,6 +9,7 @@ mod delta;
 mod entry;
 mod path;
 mod read;
+mod weight;
 mod write;
 
 use bristlecone_trie::NodeRef;

@@ -36,6 +36,7 @@ pub(crate) use writer::{WriterState, create_whole};
 
 use crate::checksum::Checker;
 use crate::codec::Bad;
+use crate::error::At;
 use crate::format::{FIRST_GROUP, MAX_SEGMENT};
 use crate::vfs::VfsFile;
 use crate::{Error, Locator, Result};
@@ -53,6 +54,16 @@ pub struct SegmentStats {
     pub records: u64,
     /// Bytes in use: headers, groups and the padding between them, not what is preallocated.
     pub bytes: u64,
+}
+
+/// A segment file in numbers.
+pub(crate) struct Figures {
+    /// How often it was compacted.
+    pub(crate) generation: u32,
+    /// Bytes in use.
+    pub(crate) bytes: u64,
+    /// Bytes of the file.
+    pub(crate) allocated: u64,
 }
 
 /// One segment file, as far as it is published.
@@ -378,14 +389,36 @@ impl SegmentView<'_> {
     pub(crate) fn walk(&self, mut each: impl FnMut(Locator, &[u8]) -> Result<()>) -> Result<()> {
         for segment in self.list.iter() {
             segment.verify_all(self.checker)?;
-            for number in segment.numbers(self.checker)?.into_iter().flatten() {
-                if let (Some(record), Some(locator)) =
-                    (segment.record(number, self.checker)?, Locator::new(segment.header.number, number))
-                {
-                    each(locator, record)?;
-                }
+            self.walk_segment(segment.header.number, &mut each)?;
+        }
+        Ok(())
+    }
+
+    /// Calls `each` with every record of a segment.
+    pub(crate) fn walk_segment(
+        &self,
+        segment: u32,
+        mut each: impl FnMut(Locator, &[u8]) -> Result<()>,
+    ) -> Result<()> {
+        let Some(segment) = self.segment(segment) else { return Ok(()) };
+        for number in segment.numbers(self.checker)?.into_iter().flatten() {
+            if let (Some(record), Some(locator)) =
+                (segment.record(number, self.checker)?, Locator::new(segment.header.number, number))
+            {
+                each(locator, record)?;
             }
         }
         Ok(())
+    }
+
+    /// A segment's file in numbers; `None` where there is no such segment.
+    pub(crate) fn figures(&self, segment: u32) -> Result<Option<Figures>> {
+        let Some(segment) = self.segment(segment) else { return Ok(None) };
+        let bytes = segment.bytes();
+        let allocated = match &segment.content {
+            Content::Appended { file, .. } => file.len().at("look at", &segment.path)?,
+            Content::Compacted(_) => bytes,
+        };
+        Ok(Some(Figures { generation: segment.generation().unwrap_or(0), bytes, allocated }))
     }
 }

@@ -16,7 +16,7 @@ use alloy_eips::eip7685::Requests;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use revm::context::result::{EVMError, ExecutionResult, InvalidTransaction};
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use crate::{
     Error, StateError,
@@ -27,6 +27,7 @@ use crate::{
 };
 pub use env::{Surroundings, tx_env};
 pub use hints::Hints;
+pub use parallel::Speculation;
 
 /// What a transaction leaves behind for those who ask: its type, whether it succeeded, gas up to it, and logs.
 pub type Receipt = EthereumReceipt;
@@ -57,12 +58,14 @@ pub struct ExecutionStats {
     pub waits: u64,
     /// Accounts and slots asked of the store.
     pub reads: u64,
+    /// Transactions of which what was executed beforehand still held, so that they were not run.
+    pub held: u64,
 }
 
 impl ExecutionStats {
     /// Runs that did not count.
     pub fn again(&self) -> u64 {
-        self.runs.saturating_sub(self.transactions)
+        self.runs.saturating_sub(self.transactions.saturating_sub(self.held))
     }
 }
 
@@ -72,6 +75,7 @@ impl std::ops::AddAssign for ExecutionStats {
         self.runs += other.runs;
         self.waits += other.waits;
         self.reads += other.reads;
+        self.held += other.held;
     }
 }
 
@@ -151,7 +155,7 @@ impl Executor {
     pub fn execute_with<D: State>(&self, state: &D, block: &Block, hints: &Hints) -> Result<Executed, Error> {
         let around = Surroundings::new(&self.rules, &block.header)?;
         check::header(&self.rules, &around, block)?;
-        let executed = self.run(state, block, &around, hints)?;
+        let executed = self.run(state, block, &around, hints, None)?;
         check::outcome(&around, block, &executed)?;
         Ok(executed)
     }
@@ -167,7 +171,70 @@ impl Executor {
         block: &Block,
         hints: &Hints,
     ) -> Result<Executed, Error> {
-        self.run(state, block, &Surroundings::new(&self.rules, &block.header)?, hints)
+        self.run(state, block, &Surroundings::new(&self.rules, &block.header)?, hints, None)
+    }
+
+    /// Executes the transactions of `block` before the state of its parent is there: on `older`, that of a block before it. Nothing is judged
+    /// yet; a transaction that fails may hold later.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Read`], also for the hash of a block that `older` does not know; what the protocol does before the first transaction fails on that state. Executing the
+    /// block without a speculation is right in any case.
+    pub fn speculate<D: State + Clone>(&self, older: &D, block: &Block) -> Result<Speculation<D>, Error> {
+        self.speculate_until(older, block, &AtomicBool::new(false))
+    }
+
+    /// The same until `stop` is set, or little longer: what was executed by then is in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`speculate`](Self::speculate).
+    pub fn speculate_until<D: State + Clone>(
+        &self,
+        older: &D,
+        block: &Block,
+        stop: &AtomicBool,
+    ) -> Result<Speculation<D>, Error> {
+        let around = Surroundings::new(&self.rules, &block.header)?;
+        let mut overlay = Overlay::new(older);
+        system::before(&self.rules, &around, &block.header, &mut overlay)?;
+        let hints = Hints::senders(block);
+        parallel::speculate(self.pool.as_deref(), &around, block, &hints, &mut overlay, stop)
+    }
+
+    /// As [`execute`](Self::execute), but for transactions whose outcome still holds: those that read nothing that changed between the state
+    /// of the speculation and this one, nor anything that a transaction wrote which had to run again. A speculation of another block counts for nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`execute`](Self::execute).
+    pub fn execute_speculated<D: State>(
+        &self,
+        state: &D,
+        block: &Block,
+        speculation: Speculation<D>,
+    ) -> Result<Executed, Error> {
+        let around = Surroundings::new(&self.rules, &block.header)?;
+        check::header(&self.rules, &around, block)?;
+        let executed = self.run(state, block, &around, &Hints::senders(block), Some(speculation))?;
+        check::outcome(&around, block, &executed)?;
+        Ok(executed)
+    }
+
+    /// The same without comparing anything with the header, as [`execute_unchecked`](Self::execute_unchecked).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn execute_speculated_unchecked<D: State>(
+        &self,
+        state: &D,
+        block: &Block,
+        speculation: Speculation<D>,
+    ) -> Result<Executed, Error> {
+        let around = Surroundings::new(&self.rules, &block.header)?;
+        self.run(state, block, &around, &Hints::senders(block), Some(speculation))
     }
 
     fn run<D: State>(
@@ -176,14 +243,17 @@ impl Executor {
         block: &Block,
         around: &Surroundings,
         hints: &Hints,
+        speculation: Option<Speculation<D>>,
     ) -> Result<Executed, Error> {
         let mut overlay = Overlay::new(state);
         system::before(&self.rules, around, &block.header, &mut overlay)?;
-        let (results, mut stats) = match &self.pool {
-            Some(pool) if block.transactions.len() > 1 => {
-                parallel::transactions(pool, around, block, hints, &mut overlay)?
-            }
-            _ => sequential::transactions(around, block, &mut overlay)?,
+        let pool = self.pool.as_deref();
+        let speculation = speculation.filter(|speculation| speculation.is_of(around, block));
+        let (results, mut stats) = if speculation.is_some() || pool.is_some() && block.transactions.len() > 1
+        {
+            parallel::transactions(pool, around, block, hints, &mut overlay, speculation)?
+        } else {
+            sequential::transactions(around, block, &mut overlay)?
         };
         let (receipts, gas_used) = receipts(block, results)?;
         let logs = receipts.iter().flat_map(|receipt| &receipt.logs);

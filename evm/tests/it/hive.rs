@@ -8,6 +8,7 @@ use bristlecone_evm::{
     BlockHashes, Error, Executor, Importer,
     block::{Block, Blocks},
     chain::Rules,
+    executor::ExecutionStats,
     genesis::Genesis,
     state,
 };
@@ -118,13 +119,14 @@ fn files_that_are_no_chain_are_told_with_the_place() {
     assert!(matches!(error, Error::HeaderMismatch { what: "transactions root", .. }), "{error}");
 }
 
-/// Imports all `blocks` into a new store.
+/// Imports all `blocks` into a new store; `ahead`: each executed beforehand on the version before its parent.
 fn import(
     executor: Executor,
     delay: u64,
+    ahead: bool,
     blocks: &[Block],
     genesis: &Genesis,
-) -> (Importer, Result<(), Error>, Store, TempDir) {
+) -> (Importer, Result<ExecutionStats, Error>, Store, TempDir) {
     let (store, dir) = store();
     state::init_genesis(&store, genesis).unwrap();
     let mut hashes = BlockHashes::default();
@@ -132,10 +134,16 @@ fn import(
     let importer = Importer::new(store.clone(), executor, Some(genesis.header.clone()), hashes).unwrap();
     let mut importer = importer.delay(delay);
     let mut import = || {
-        for block in blocks {
-            importer.import(block)?;
+        let mut stats = ExecutionStats::default();
+        for (at, block) in blocks.iter().enumerate() {
+            let executed = match blocks.get(at + 1).filter(|_| ahead) {
+                Some(next) => importer.import_ahead(block, next),
+                None => importer.import(block),
+            };
+            stats += executed?.stats;
         }
-        importer.settle()
+        importer.settle()?;
+        Ok(stats)
     };
     let result = import();
     (importer, result, store, dir)
@@ -146,16 +154,22 @@ fn imports_are_right_with_every_number_of_workers_and_every_delay() {
     let Some((genesis, rules, blocks)) = hive() else { return };
     let expected = head_state();
     for workers in 0..=8 {
-        for delay in [0, 3] {
+        for (delay, ahead) in [(0, false), (3, false), (3, true)] {
             let executor = match workers {
                 0 => Executor::new(rules.clone()),
                 _ => Executor::parallel(rules.clone(), workers).unwrap(),
             };
-            let (importer, result, store, _dir) = import(executor, delay, &blocks, &genesis);
-            result.unwrap();
+            let (importer, result, store, _dir) = import(executor, delay, ahead, &blocks, &genesis);
+            let stats = result.unwrap();
             assert_eq!(importer.checked(), 600);
             assert!(importer.root_lag().1 <= delay);
-            eprintln!("{workers} workers, delay {delay}: root lag {:?}", importer.root_lag());
+            assert!(ahead || stats.held == 0, "{stats:?}");
+            eprintln!(
+                "{workers} workers, delay {delay}: root lag {:?}, {} of {} held",
+                importer.root_lag(),
+                stats.held,
+                stats.transactions
+            );
             assert_state(&store.latest().unwrap(), &expected);
         }
     }
@@ -164,7 +178,7 @@ fn imports_are_right_with_every_number_of_workers_and_every_delay() {
 #[test]
 fn a_wrong_root_in_the_middle_takes_the_store_back_to_the_last_good_version() {
     let Some((genesis, rules, blocks)) = hive() else { return };
-    for delay in [0, 3] {
+    for (delay, ahead) in [(0, false), (3, false), (3, true)] {
         // Block 40 lies about its state, and the blocks after it follow the lie.
         let mut wrong = blocks[..60].to_vec();
         wrong[39].header.state_root = B256::repeat_byte(1);
@@ -173,7 +187,7 @@ fn a_wrong_root_in_the_middle_takes_the_store_back_to_the_last_good_version() {
             wrong[index].hash = wrong[index].header.hash_slow();
         }
         let (mut importer, result, store, _dir) =
-            import(Executor::new(rules.clone()), delay, &wrong, &genesis);
+            import(Executor::new(rules.clone()), delay, ahead, &wrong, &genesis);
         let error = result.unwrap_err();
         assert!(matches!(error, Error::StateRoot { number: 40, last_good: 39, .. }), "{error}");
         assert_eq!((store.latest_version(), importer.newest()), (Some(39), 39));

@@ -18,5 +18,6 @@ mod made;
 mod mainnet;
 mod parallel;
 mod real;
+mod speculation;
 mod tar;
 mod witness;

@@ -26,6 +26,7 @@ use revm::{
 use super::{
     cell::{Account, Body, Entries, Origins, Slot, Wipe},
     scheduler::Run,
+    speculation::Recorded,
 };
 use crate::{StateError, changes::Changes, db::State};
 
@@ -169,7 +170,7 @@ impl<'a, D: State> Memory<'a, D> {
                 self.state.basic_ref(address)?
             }
         };
-        self.account_shard(address).accounts.entry(address).or_default().before = Some(info.clone());
+        self.know_account(address, info.clone());
         Ok(info)
     }
 
@@ -211,7 +212,7 @@ impl<'a, D: State> Memory<'a, D> {
                 self.state.storage_ref(address, slot)?
             }
         };
-        self.shard(address, slot).slots.entry(key).or_default().before = Some(value);
+        self.know_slot(key, value);
         Ok(Ok((value, origins)))
     }
 
@@ -238,6 +239,21 @@ impl<'a, D: State> Memory<'a, D> {
         }
     }
 
+    /// Counts what was asked of the store elsewhere.
+    pub(super) fn count_reads(&self, reads: u64) {
+        self.reads.fetch_add(reads, Relaxed);
+    }
+
+    /// What an account was before the block.
+    pub(super) fn know_account(&self, address: Address, info: Option<AccountInfo>) {
+        self.account_shard(address).accounts.entry(address).or_default().before = Some(info);
+    }
+
+    /// What a slot was before the block.
+    pub(super) fn know_slot(&self, slot: (Address, U256), value: U256) {
+        self.shard(slot.0, slot.1).slots.entry(slot).or_default().before = Some(value);
+    }
+
     pub(super) fn add_code(&self, hash: B256, code: Bytecode) {
         self.codes.write().unwrap_or_else(PoisonError::into_inner).entry(hash).or_insert(code);
         self.any_code.store(true, SeqCst);
@@ -259,10 +275,10 @@ impl<'a, D: State> Memory<'a, D> {
             slots.iter().copied().filter(|(address, _)| untouched(address)).collect();
         self.reads.fetch_add((addresses.len() + slots.len()) as u64, Relaxed);
         for (address, info) in addresses.iter().zip(self.state.accounts(&addresses)?) {
-            self.account_shard(*address).accounts.entry(*address).or_default().before = Some(info);
+            self.know_account(*address, info);
         }
         for (key, value) in slots.iter().zip(self.state.slots(&slots)?) {
-            self.shard(key.0, key.1).slots.entry(*key).or_default().before = Some(value);
+            self.know_slot(*key, value);
         }
         Ok(())
     }
@@ -350,6 +366,36 @@ impl<'a, D: State> Memory<'a, D> {
             }
             Place::Wipe(address) => self.wiped(transaction, *address).is_ok_and(|now| now == origins),
         }
+    }
+
+    /// What each transaction wrote, and what they read of the state before the block. Of no use where an entry is still an estimate.
+    pub(super) fn into_recorded(self) -> Recorded {
+        let mut recorded = Recorded { writes: vec![Vec::new(); self.written.len()], ..Recorded::default() };
+        let mut wrote = |run: Run, write: Write| {
+            if let Some(writes) = recorded.writes.get_mut(run.transaction) {
+                writes.push(write);
+            }
+        };
+        for (address, cell) in self.wipes.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            cell.entries.into_iter().for_each(|entry| wrote(entry.run, Write::Wipe(address)));
+        }
+        for shard in self.shards {
+            let Shard { accounts, slots } = shard.into_inner().unwrap_or_else(PoisonError::into_inner);
+            for (address, cell) in accounts {
+                for entry in cell.entries {
+                    wrote(entry.run, Write::Account(address, entry.value));
+                }
+                recorded.accounts.extend(cell.before.map(|info| (address, info)));
+            }
+            for (slot, cell) in slots {
+                for entry in cell.entries {
+                    wrote(entry.run, Write::Slot(slot.0, slot.1, entry.value));
+                }
+                recorded.slots.extend(cell.before.map(|value| (slot, value)));
+            }
+        }
+        recorded.codes = self.codes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        recorded
     }
 
     /// What all transactions changed together, to be put on top of what the protocol changed first. Fails where an entry is still an

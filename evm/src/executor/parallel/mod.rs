@@ -7,11 +7,12 @@ mod cell;
 mod fee;
 mod memory;
 mod scheduler;
+mod speculation;
 mod view;
 
 use std::sync::{
     Mutex, PoisonError,
-    atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use alloy_consensus::{Transaction as _, transaction::Recovered};
@@ -39,6 +40,8 @@ use cell::Body;
 use fee::FeeAside;
 use memory::{Memory, Read, Write};
 use scheduler::{Run, Scheduler, Task};
+use speculation::Seed;
+pub use speculation::Speculation;
 use view::View;
 
 /// Transactions whose accounts are read ahead in one go.
@@ -64,38 +67,31 @@ struct Shared<'a, D> {
     prefetch: AtomicUsize,
     runs: AtomicU64,
     waits: AtomicU64,
+    /// Set by who wants no more of it.
+    stop: Option<&'a AtomicBool>,
     /// Why everything stopped: the store failed.
     failed: Mutex<Option<(usize, StateError)>>,
 }
 
-/// Executes the transactions of `block` on `state`, which takes up their changes.
+/// Executes the transactions of `block` on `state`, which takes up their changes. What still holds of a speculation is not executed again.
 pub(super) fn transactions<D: State>(
-    pool: &ThreadPool,
+    pool: Option<&ThreadPool>,
     around: &Surroundings,
     block: &Block,
     hints: &Hints,
     state: &mut Overlay<'_, D>,
+    speculation: Option<Speculation<D>>,
 ) -> Result<(Vec<ExecutionResult>, ExecutionStats), Error> {
     let number = block.header.number;
     let count = block.transactions.len();
     let mut first = std::mem::take(state.changes_mut());
-    let shared = Shared {
-        around,
-        transactions: &block.transactions,
-        hints,
-        memory: Memory::new(state.base(), &first, count, around.spec),
-        scheduler: Scheduler::new(count),
-        outcomes: (0..count).map(|_| Mutex::default()).collect(),
-        prefetch: AtomicUsize::new(0),
-        runs: AtomicU64::new(0),
-        waits: AtomicU64::new(0),
-        failed: Mutex::default(),
-    };
-    pool.broadcast(|_| shared.work());
-    let Shared { outcomes, runs, waits, failed, memory, .. } = shared;
-    if let Some((index, source)) = failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(evm_error(number, index, EVMError::Database(source)));
+    let mut shared = Shared::new(around, block, hints, Memory::new(state.base(), &first, count, around.spec));
+    let mut seeds = Vec::new();
+    if let Some(speculation) = speculation {
+        let seed = speculation.sow(&shared.memory, state.base(), &first, pool);
+        seeds = shared.begin_with(seed.map_err(|source| Error::Read { number, source })?);
     }
+    let Shared { outcomes, runs, waits, memory, scheduler, .. } = shared.finish(pool, number)?;
     let mut results = Vec::with_capacity(count);
     for (index, outcome) in outcomes.into_iter().enumerate() {
         let outcome = outcome.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -103,11 +99,14 @@ pub(super) fn transactions<D: State>(
         let result = outcome.result.unwrap_or_else(|| Err(missing()));
         results.push(result.map_err(|error| evm_error(number, index, error))?);
     }
+    let last = scheduler.into_runs();
+    let held = |(seed, last): (&(u32, bool), &(u32, bool))| seed.1 && seed.0 == last.0;
     let stats = ExecutionStats {
         transactions: count as u64,
         runs: runs.into_inner(),
         waits: waits.into_inner(),
         reads: memory.reads(),
+        held: seeds.iter().zip(&last).filter(|pair| held(*pair)).count() as u64,
     };
     let changed = memory.into_changes().map_err(|source| Error::Read { number, source })?;
     changed.add_to(&mut first);
@@ -115,11 +114,79 @@ pub(super) fn transactions<D: State>(
     Ok((results, stats))
 }
 
+/// Executes the transactions of `block` on `state`, an older one than that of its parent, until all are or `stop` is set.
+pub(super) fn speculate<D: State + Clone>(
+    pool: Option<&ThreadPool>,
+    around: &Surroundings,
+    block: &Block,
+    hints: &Hints,
+    state: &mut Overlay<'_, D>,
+    stop: &AtomicBool,
+) -> Result<Speculation<D>, Error> {
+    let older = state.base().clone();
+    let first = std::mem::take(state.changes_mut());
+    let memory = Memory::new(state.base(), &first, block.transactions.len(), around.spec);
+    let shared = Shared { stop: Some(stop), ..Shared::new(around, block, hints, memory) };
+    let Shared { outcomes, runs, memory, scheduler, .. } = shared.finish(pool, block.header.number)?;
+    let outcomes =
+        outcomes.into_iter().map(|outcome| outcome.into_inner().unwrap_or_else(PoisonError::into_inner));
+    let outcomes = scheduler.into_runs().into_iter().zip(outcomes).collect();
+    let recorded = memory.into_recorded();
+    Ok(Speculation {
+        env: around.block.clone(),
+        spec: around.spec,
+        transactions: block.transactions.clone(),
+        runs: runs.into_inner(),
+        older,
+        first,
+        recorded,
+        outcomes,
+    })
+}
+
 type Evm<'a, D> = MainnetEvm<MainnetContext<View<'a, D>>>;
 
 impl<'a, D: State> Shared<'a, D> {
+    fn new(around: &'a Surroundings, block: &'a Block, hints: &'a Hints, memory: Memory<'a, D>) -> Self {
+        let count = block.transactions.len();
+        Self {
+            around,
+            transactions: &block.transactions,
+            hints,
+            memory,
+            scheduler: Scheduler::new(count),
+            outcomes: (0..count).map(|_| Mutex::default()).collect(),
+            prefetch: AtomicUsize::new(0),
+            runs: AtomicU64::new(0),
+            waits: AtomicU64::new(0),
+            stop: None,
+            failed: Mutex::default(),
+        }
+    }
+
+    /// Goes on from there. What is known of the state before the block stands in memory, so nothing is read ahead.
+    fn begin_with(&mut self, seed: Seed) -> Vec<(u32, bool)> {
+        self.scheduler = Scheduler::after(&seed.runs);
+        self.outcomes = seed.outcomes.into_iter().map(Mutex::new).collect();
+        self.prefetch = AtomicUsize::new(self.transactions.len());
+        seed.runs
+    }
+
+    /// Has all transactions executed and validated, on the caller's thread where there is no pool.
+    fn finish(self, pool: Option<&ThreadPool>, number: u64) -> Result<Self, Error> {
+        match pool {
+            Some(pool) => drop(pool.broadcast(|_| self.work())),
+            None => self.work(),
+        }
+        match self.failed.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            Some((index, source)) => Err(evm_error(number, index, EVMError::Database(source))),
+            None => Ok(()),
+        }?;
+        Ok(self)
+    }
+
     /// What each thread does until all transactions stand.
-    fn work(&'a self) {
+    fn work(&self) {
         if let Err((index, error)) = self.read_ahead() {
             return self.fail(index, error);
         }
@@ -130,7 +197,8 @@ impl<'a, D: State> Shared<'a, D> {
             .build_mainnet();
         let mut task = None;
         let mut idle = 0u32;
-        while !self.scheduler.is_done() {
+        let stopped = || self.stop.is_some_and(|stop| stop.load(Relaxed));
+        while !self.scheduler.is_done() && !stopped() {
             task = match task.or_else(|| self.scheduler.next()) {
                 Some(Task::Execute(run)) => self.execute(&mut evm, run),
                 Some(Task::Validate(run)) => self.validate(run),

@@ -64,6 +64,27 @@ impl Scheduler {
         }
     }
 
+    /// With transactions that were executed before: their last run, and whether it counts until it is validated.
+    pub(super) fn after(runs: &[(u32, bool)]) -> Self {
+        let begun = |(incarnation, counts): &(u32, bool)| {
+            let (incarnation, status) = match counts {
+                true => (*incarnation, Status::Executed),
+                false => (*incarnation + 1, Status::Ready),
+            };
+            Mutex::new(Transaction { incarnation, status, waiting: Vec::new() })
+        };
+        Self { transactions: runs.iter().map(begun).collect(), ..Self::new(runs.len()) }
+    }
+
+    /// The last run of each transaction, and whether it is over and stands so far.
+    pub(super) fn into_runs(self) -> Vec<(u32, bool)> {
+        let of = |state: Mutex<Transaction>| {
+            let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+            (state.incarnation, state.status == Status::Executed)
+        };
+        self.transactions.into_iter().map(of).collect()
+    }
+
     fn len(&self) -> usize {
         self.transactions.len()
     }

@@ -1,0 +1,193 @@
+//! What was executed on an older state and still holds is what executing it on the newer one gives, and nothing else is taken.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use alloy_primitives::{B256, U256};
+use bristlecone::{Account, Batch, Store};
+use bristlecone_evm::{
+    CodeCache, Executor, StateDb,
+    executor::{Executed, ExecutionStats, Speculation},
+    genesis::{Genesis, GenesisAccount},
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::{
+    chain::store,
+    parallel::assert_same,
+    real::{RealBlock, grevm, pevm},
+};
+
+fn execute(
+    real: &RealBlock,
+    executor: &Executor,
+    db: &StateDb,
+    speculation: Speculation<StateDb>,
+) -> Executed {
+    let executed = match real.has_header {
+        true => executor.execute_speculated(db, &real.block, speculation),
+        false => executor.execute_speculated_unchecked(db, &real.block, speculation),
+    };
+    executed.unwrap_or_else(|error| panic!("{}: {error}", real.name))
+}
+
+/// A state like `before` in which some things are otherwise, and what makes it `before` again.
+fn otherwise(before: &Genesis, share: f64, random: &mut ChaCha8Rng) -> (Batch, Batch) {
+    let (mut older, mut back) = (Genesis::default(), Batch::new());
+    for account in &before.accounts {
+        let (address, code_hash) = (account.address.as_slice(), account.code_hash());
+        let right = Account { nonce: account.nonce, balance: account.balance, code_hash };
+        let mut was = account.clone();
+        let kind = if random.random_bool(share) { random.random_range(0..5) } else { usize::MAX };
+        let slot = random.random_range(0..account.storage.len().max(1));
+        match (kind, was.storage.get_mut(slot)) {
+            (0, _) => {
+                was.balance = was.balance.saturating_add(U256::from(1));
+                back.set_account(address, &right);
+            }
+            (1, Some((slot, value))) => {
+                back.set_slot(address, *slot, *value);
+                *value = value.saturating_add(U256::from(1));
+            }
+            // One more, at a place that may well be asked for.
+            (2, Some((slot, _))) => {
+                let near = B256::from(U256::from_be_bytes(slot.0).wrapping_add(U256::from(1)));
+                if account.storage.iter().all(|(slot, _)| *slot != near) {
+                    was.storage.push((near, U256::from(9)));
+                    back.set_slot(address, near, U256::ZERO);
+                }
+            }
+            (3, _) => {
+                back.set_account(address, &right);
+                set_slots(&mut back, account);
+                if !account.code.is_empty() {
+                    back.set_code(code_hash, account.code.0.clone());
+                }
+                continue;
+            }
+            // The same is written again: that counts as a change, and is one to nobody.
+            (4, _) => {
+                back.wipe_storage(address).set_account(address, &right);
+                set_slots(&mut back, account);
+            }
+            _ => {}
+        }
+        older.accounts.push(was);
+    }
+    (older.batch(), back)
+}
+
+fn set_slots(batch: &mut Batch, account: &GenesisAccount) {
+    for (slot, value) in &account.storage {
+        batch.set_slot(account.address.as_slice(), *slot, *value);
+    }
+}
+
+/// The block on both states of a store, speculated on the first.
+struct Case {
+    older: StateDb,
+    newer: StateDb,
+    right: Executed,
+    _store: (Store, tempfile::TempDir),
+}
+
+impl Case {
+    fn new(real: &RealBlock, share: f64, seed: u64) -> Self {
+        let (store, dir) = store();
+        let (older, back) = otherwise(&real.before, share, &mut ChaCha8Rng::seed_from_u64(seed));
+        store.commit(older).unwrap();
+        store.commit(back).unwrap();
+        let codes = CodeCache::default();
+        let db = |version| real.db(store.at(version).unwrap(), &codes);
+        let (older, newer) = (db(0), db(1));
+        let right = real.execute(&Executor::new(real.rules.clone()), &newer);
+        Self { older, newer, right, _store: (store, dir) }
+    }
+}
+
+#[test]
+fn real_blocks_are_the_same_from_speculations_on_other_states() {
+    let Some(blocks) = pevm() else { return };
+    for share in [0.0, 0.01, 0.1, 1.0] {
+        let mut sum = ExecutionStats::default();
+        for (seed, real) in blocks.iter().chain(&grevm()).enumerate() {
+            let case = Case::new(real, share, seed as u64);
+            for workers in [0, 1, 4] {
+                let executor = match workers {
+                    0 => Executor::new(real.rules.clone()),
+                    _ => Executor::parallel(real.rules.clone(), workers).unwrap(),
+                };
+                // Some system calls or hashes of blocks do not work on that state, which nobody minds.
+                let Ok(speculation) = executor.speculate(&case.older, &real.block) else { continue };
+                let got = execute(real, &executor, &case.newer, speculation);
+                assert_same(&format!("{}, {workers} workers, {share}", real.name), &case.right, &got);
+                if share == 0.0 {
+                    assert_eq!(
+                        (got.stats.held, got.stats.runs),
+                        (got.stats.transactions, 0),
+                        "{}",
+                        real.name
+                    );
+                }
+                sum += got.stats;
+            }
+        }
+        eprintln!("{share} of the accounts changed: {} of {} held, {sum:?}", sum.held, sum.transactions);
+        assert_eq!(sum.held < sum.transactions, share > 0.0);
+        assert!(sum.held > 0 || share == 1.0);
+    }
+}
+
+#[test]
+fn a_speculation_that_was_stopped_counts_as_far_as_it_came() {
+    let Some(blocks) = pevm() else { return };
+    let mut held = 0;
+    for real in blocks.iter().filter(|real| real.block.transactions.len() > 150) {
+        let case = Case::new(real, 0.02, 1);
+        let executor = Executor::new(real.rules.clone());
+        let begun = std::time::Instant::now();
+        let whole = executor.speculate(&case.older, &real.block).unwrap();
+        let time = begun.elapsed();
+        drop(whole);
+        for part in [0, 1, 3, 7] {
+            let stop = AtomicBool::new(part == 0);
+            let speculation = std::thread::scope(|scope| {
+                let stop = &stop;
+                let speculated =
+                    scope.spawn(|| executor.speculate_until(&case.older, &real.block, stop).unwrap());
+                std::thread::sleep(time * part / 8);
+                stop.store(true, Relaxed);
+                speculated.join().unwrap()
+            });
+            let got = execute(real, &executor, &case.newer, speculation);
+            assert_same(&format!("{}, stopped after {part} eighths", real.name), &case.right, &got);
+            assert!(part > 0 || got.stats.held == 0, "{}", real.name);
+            held += got.stats.held;
+        }
+    }
+    assert!(held > 0);
+}
+
+#[test]
+fn a_speculation_of_another_block_or_of_another_history_counts_for_nothing() {
+    let Some(blocks) = pevm() else { return };
+    let of = |transactions| blocks.iter().find(|real| real.block.transactions.len() > transactions).unwrap();
+    let (real, other) = (of(100), of(200));
+    let (case, stranger) = (Case::new(real, 0.0, 1), Case::new(other, 0.0, 1));
+    let executor = Executor::parallel(real.rules.clone(), 2).unwrap();
+    // The same transactions in another block.
+    let mut later = real.block.clone();
+    later.header.timestamp += 1;
+    // On a store that is like this one, and is not it.
+    let apart = Case::new(real, 0.0, 1);
+    let speculations = [
+        executor.speculate(&stranger.older, &other.block).unwrap(),
+        executor.speculate(&case.older, &later).unwrap(),
+        executor.speculate(&apart.older, &real.block).unwrap(),
+    ];
+    for speculation in speculations {
+        let got = execute(real, &executor, &case.newer, speculation);
+        assert_same(&real.name, &case.right, &got);
+        assert_eq!(got.stats.held, 0);
+    }
+}
