@@ -6,7 +6,7 @@
 //! is no real chain data beside the checkout.
 //!
 //! Each block is executed on its own part of mainnet's state, put beside a million others. In turn: one thread, several, one thread
-//! with a clock around each read; medians. Codes are analysed already, as in a node that has run for a while. Then the changes are committed, until they
+//! with a clock around each read; one thread beforehand, on a version before the one that the block then comes after, and taking that over; medians. Codes are analysed already, as in a node that has run for a while. Then the changes are committed, until they
 //! are visible, durable, and their root is known, and undone by a commit of their own.
 #![allow(
     clippy::allow_attributes,
@@ -95,6 +95,9 @@ struct Row {
     gas: u64,
     one: f64,
     many: f64,
+    /// Beforehand by one thread, and then taking that where nothing that was read has changed.
+    ahead: f64,
+    taken: f64,
     again: u64,
     reads: u64,
     reading: f64,
@@ -108,6 +111,7 @@ impl Row {
         json!({
             "block": self.name, "transactions": self.transactions, "gas": self.gas,
             "one_thread_ms": self.one, "parallel_ms": self.many, "speed_up": self.one / self.many, "runs_again": self.again,
+            "executed_beforehand_ms": self.ahead, "then_taken_ms": self.taken,
             "reads": self.reads, "reads_ms": self.reading, "reads_share": self.reading / self.one,
             "visible_ms": self.visible, "durable_ms": self.durable, "root_ms": self.root,
         })
@@ -115,7 +119,7 @@ impl Row {
 
     fn text(&self) -> String {
         format!(
-            "{:20} {:>6} {:>7.2} {:>8.2} {:>8.2} {:>6.2} {:>5} {:>6} {:>6.1} {:>8.2} {:>8.2} {:>8.2}",
+            "{:20} {:>6} {:>7.2} {:>8.2} {:>8.2} {:>6.2} {:>5} {:>8.2} {:>6.2} {:>6} {:>6.1} {:>8.2} {:>8.2} {:>8.2}",
             self.name,
             self.transactions,
             self.gas as f64 / 1e6,
@@ -123,6 +127,8 @@ impl Row {
             self.many,
             self.one / self.many,
             self.again,
+            self.ahead,
+            self.taken,
             self.reads,
             100.0 * self.reading / self.one,
             self.visible,
@@ -157,11 +163,24 @@ fn main() {
     if !as_json {
         println!("{} blocks beside {others} accounts, {workers} workers, medians of {repeats}", blocks.len());
         println!(
-            "{:20} {:>6} {:>7} {:>8} {:>8} {:>6} {:>5} {:>6} {:>6} {:>8} {:>8} {:>8}",
-            "", "trans-", "gas", "one", "", "speed-", "runs", "", "of the", "commit", "", ""
+            "{:20} {:>6} {:>7} {:>8} {:>8} {:>6} {:>5} {:>8} {:>6} {:>6} {:>6} {:>8} {:>8} {:>8}",
+            "",
+            "trans-",
+            "gas",
+            "one",
+            "",
+            "speed-",
+            "runs",
+            "before-",
+            "then",
+            "",
+            "of the",
+            "commit",
+            "",
+            ""
         );
         println!(
-            "{:20} {:>6} {:>7} {:>8} {:>8} {:>6} {:>5} {:>6} {:>6} {:>8} {:>8} {:>8}",
+            "{:20} {:>6} {:>7} {:>8} {:>8} {:>6} {:>5} {:>8} {:>6} {:>6} {:>6} {:>8} {:>8} {:>8}",
             "block",
             "acts",
             "M",
@@ -169,6 +188,8 @@ fn main() {
             "parallel",
             "up",
             "again",
+            "hand",
+            "taken",
             "reads",
             "time %",
             "visible",
@@ -190,6 +211,8 @@ fn main() {
         for (sum, row) in [
             (&mut sum.one, row.one),
             (&mut sum.many, row.many),
+            (&mut sum.ahead, row.ahead),
+            (&mut sum.taken, row.taken),
             (&mut sum.reading, row.reading),
             (&mut sum.visible, row.visible),
             (&mut sum.durable, row.durable),
@@ -257,7 +280,7 @@ fn measure(real: &RealBlock, store: &Store, workers: usize, repeats: usize) -> R
     let codes = CodeCache::default();
     let db = || real.db(store.latest().expect("a version"), &codes);
     let mut row = Row { name: real.name.clone(), ..Row::default() };
-    let (mut times, mut executed) = (<[Vec<f64>; 6]>::default(), Executed::default());
+    let (mut times, mut executed) = (<[Vec<f64>; 8]>::default(), Executed::default());
     let warm = db();
     real.execute(&one, &warm);
     drop(warm);
@@ -277,7 +300,19 @@ fn measure(real: &RealBlock, store: &Store, workers: usize, repeats: usize) -> R
         let clocked = Clocked { state: &state, nanoseconds: AtomicU64::new(0) };
         real.execute(&one, &clocked);
         times[2].push(clocked.nanoseconds.into_inner() as f64 / 1e6);
+        let begun = Instant::now();
+        let speculation = one.speculate(&state, &real.block);
+        times[6].push(milliseconds(begun.elapsed()));
         drop(state);
+        // Another block came in between, which changed nothing that this one reads.
+        store.commit(Batch::new()).expect("a commit");
+        if let Ok(speculation) = speculation {
+            let state = db();
+            let begun = Instant::now();
+            let same = black_box(real.execute_speculated(&one, &state, speculation));
+            times[7].push(milliseconds(begun.elapsed()));
+            assert_eq!((same.gas_used, same.stats.held), (executed.gas_used, executed.stats.transactions));
+        }
         let begun = Instant::now();
         let commit = store.commit(executed.changes.batch()).expect("a commit");
         times[3].push(milliseconds(begun.elapsed()));
@@ -287,8 +322,8 @@ fn measure(real: &RealBlock, store: &Store, workers: usize, repeats: usize) -> R
         times[5].push(milliseconds(begun.elapsed()));
         store.commit(undo(real, &executed)).expect("a commit").root().wait().expect("a root");
     }
-    let [one, many, reading, visible, durable, root] = times.map(median);
-    row = Row { one, many, reading, visible, durable, root, ..row };
+    let [one, many, reading, visible, durable, root, ahead, taken] = times.map(median);
+    row = Row { one, many, reading, visible, durable, root, ahead, taken, ..row };
     row.transactions = executed.stats.transactions;
     row.gas = executed.gas_used;
     row.reads = executed.stats.reads;
@@ -332,5 +367,5 @@ fn milliseconds(duration: Duration) -> f64 {
 
 fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+    times.get(times.len() / 2).copied().unwrap_or_default()
 }

@@ -147,8 +147,12 @@ fn a_chain_of_rlp_blocks_replays_on_one_thread_and_on_many() {
         return;
     };
     let scratch = Scratch::new();
-    let ways: [&[&str]; 3] =
-        [&["--delay", "0"], &["--parallel", "--workers", "3"], &["--parallel", "--root-every", "7"]];
+    let ways: [&[&str]; 4] = [
+        &["--delay", "0"],
+        &["--parallel", "--workers", "3"],
+        &["--parallel", "--root-every", "7"],
+        &["--ahead"],
+    ];
     for (index, way) in ways.into_iter().enumerate() {
         let dir = scratch.path(&format!("chain{index}"));
         let args = [&["replay", &dir, "--chain", &file, "--genesis", &genesis, "--json"], way].concat();

@@ -15,7 +15,7 @@ use bristlecone_evm::{
     BlockHashes, CodeCache, Executor, State, StateDb,
     block::{Block, Transaction},
     chain::Rules,
-    executor::{Executed, Hints},
+    executor::{Executed, Hints, Speculation},
     genesis::{Genesis, GenesisAccount},
 };
 use serde::Deserialize;
@@ -39,6 +39,19 @@ impl RealBlock {
         let executed = match self.has_header {
             true => executor.execute(db, &self.block),
             false => executor.execute_unchecked(db, &self.block, &Hints::senders(&self.block)),
+        };
+        executed.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+    }
+
+    pub(crate) fn execute_speculated(
+        &self,
+        executor: &Executor,
+        db: &StateDb,
+        speculation: Speculation<StateDb>,
+    ) -> Executed {
+        let executed = match self.has_header {
+            true => executor.execute_speculated(db, &self.block, speculation),
+            false => executor.execute_speculated_unchecked(db, &self.block, speculation),
         };
         executed.unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }

@@ -6,7 +6,7 @@ use alloy_primitives::{B256, U256};
 use bristlecone::{Account, Batch, Store};
 use bristlecone_evm::{
     CodeCache, Executor, StateDb,
-    executor::{Executed, ExecutionStats, Speculation},
+    executor::{Executed, ExecutionStats},
     genesis::{Genesis, GenesisAccount},
 };
 use rand::{RngExt, SeedableRng};
@@ -17,19 +17,6 @@ use crate::{
     parallel::assert_same,
     real::{RealBlock, grevm, pevm},
 };
-
-fn execute(
-    real: &RealBlock,
-    executor: &Executor,
-    db: &StateDb,
-    speculation: Speculation<StateDb>,
-) -> Executed {
-    let executed = match real.has_header {
-        true => executor.execute_speculated(db, &real.block, speculation),
-        false => executor.execute_speculated_unchecked(db, &real.block, speculation),
-    };
-    executed.unwrap_or_else(|error| panic!("{}: {error}", real.name))
-}
 
 /// A state like `before` in which some things are otherwise, and what makes it `before` again.
 fn otherwise(before: &Genesis, share: f64, random: &mut ChaCha8Rng) -> (Batch, Batch) {
@@ -119,7 +106,7 @@ fn real_blocks_are_the_same_from_speculations_on_other_states() {
                 };
                 // Some system calls or hashes of blocks do not work on that state, which nobody minds.
                 let Ok(speculation) = executor.speculate(&case.older, &real.block) else { continue };
-                let got = execute(real, &executor, &case.newer, speculation);
+                let got = real.execute_speculated(&executor, &case.newer, speculation);
                 assert_same(&format!("{}, {workers} workers, {share}", real.name), &case.right, &got);
                 if share == 0.0 {
                     assert_eq!(
@@ -159,7 +146,7 @@ fn a_speculation_that_was_stopped_counts_as_far_as_it_came() {
                 stop.store(true, Relaxed);
                 speculated.join().unwrap()
             });
-            let got = execute(real, &executor, &case.newer, speculation);
+            let got = real.execute_speculated(&executor, &case.newer, speculation);
             assert_same(&format!("{}, stopped after {part} eighths", real.name), &case.right, &got);
             assert!(part > 0 || got.stats.held == 0, "{}", real.name);
             held += got.stats.held;
@@ -186,7 +173,7 @@ fn a_speculation_of_another_block_or_of_another_history_counts_for_nothing() {
         executor.speculate(&apart.older, &real.block).unwrap(),
     ];
     for speculation in speculations {
-        let got = execute(real, &executor, &case.newer, speculation);
+        let got = real.execute_speculated(&executor, &case.newer, speculation);
         assert_same(&real.name, &case.right, &got);
         assert_eq!(got.stats.held, 0);
     }

@@ -56,6 +56,9 @@ pub(crate) struct Args {
     /// How many threads [default: as many as there are cores].
     #[arg(long, value_name = "N", requires = "parallel", value_parser = clap::value_parser!(u16).range(1..=1024))]
     workers: Option<u16>,
+    /// Execute each block once more on one more thread, beforehand, on the version before its parent: transactions that read nothing which the parent changed are not executed again.
+    #[arg(long)]
+    ahead: bool,
 }
 
 impl Args {
@@ -78,6 +81,8 @@ struct Done {
     blocks: u64,
     transactions: u64,
     runs_again: u64,
+    /// Transactions of which the run before their block's turn held.
+    held_ahead: u64,
     gas: u64,
     held: u64,
     roots_checked: u64,
@@ -125,6 +130,7 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         blocks: applied,
         transactions: stats.transactions,
         runs_again: stats.again(),
+        held_ahead: stats.held,
         gas,
         held,
         roots_checked: compared,
@@ -135,9 +141,13 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
     store.close()?;
     output.result(&done, || {
         format!(
-            "{} blocks with {} transactions executed in {:.2} s, {} held already, {} roots equal to their headers'\nversion {}, state root {}",
+            "{} blocks with {} transactions executed{} in {:.2} s, {} held already, {} roots equal to their headers'\nversion {}, state root {}",
             thousands(done.blocks),
             thousands(done.transactions),
+            match done.held_ahead {
+                0 => String::new(),
+                held => format!(" ({} of them ahead of their block)", thousands(held)),
+            },
             done.seconds,
             thousands(done.held),
             thousands(done.roots_checked),
@@ -251,7 +261,7 @@ impl Replay<'_> {
         }
         let mut importer = self.importer(latest)?;
         let mut progress = Progress::new("replay", last.saturating_sub(latest));
-        let (rules, store, source) = (&self.rules, self.store, &mut *self.source);
+        let (rules, store, source, ahead) = (&self.rules, self.store, &mut *self.source, self.args.ahead);
         std::thread::scope(|scope| {
             let (send, blocks) = std::sync::mpsc::sync_channel(RECOVERED_AHEAD);
             scope.spawn(move || {
@@ -264,11 +274,19 @@ impl Replay<'_> {
                     }
                 }
             });
-            for block in blocks {
+            let mut blocks = blocks.into_iter();
+            let mut held = None;
+            while let Some(block) = held.take().or_else(|| blocks.next()) {
                 if interrupt::asked() {
                     break;
                 }
-                let executed = importer.import(&block?).map_err(stop)?;
+                let block = block?;
+                held = ahead.then(|| blocks.next()).flatten();
+                let executed = match &held {
+                    Some(Ok(next)) => importer.import_ahead(&block, next),
+                    _ => importer.import(&block),
+                }
+                .map_err(stop)?;
                 done.applied += 1;
                 done.stats += executed.stats;
                 done.gas += executed.gas_used;
