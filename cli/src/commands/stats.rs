@@ -317,6 +317,6 @@ fn text(out: &Out) -> String {
             ),
         ),
         ("  hashing, sealing", format!("{}, {}", bytes(memory.hashing_bytes), bytes(memory.sealing_bytes))),
-        ("  index of runs", bytes(memory.index_bytes)),
+        ("  index of runs, upper pages of the past", bytes(memory.index_bytes)),
     ])
 }
