@@ -33,7 +33,7 @@ pub struct CheckReport {
     pub records: u64,
     /// Bytes in use in segments.
     pub bytes: u64,
-    /// Sealed versions.
+    /// Sealed versions that are kept.
     pub versions: u64,
     /// Sealed runs whose roots were recomputed from their pages.
     pub runs: u64,
@@ -84,10 +84,11 @@ impl Store {
         for run in pinned.chain(runs.iter()) {
             checker.run(run)?;
             report.runs += 1;
-            report.versions += run.seal.versions.len() as u64;
             report.pages = checker.known.len() as u64;
             progress(Progress { runs: report.runs, of, pages: report.pages });
         }
+        // A run may be sealed again, and hold versions that went: so not by what seals say.
+        report.versions = self.versions().iter().filter(|info| info.sealed).count() as u64;
         Ok(report)
     }
 
@@ -118,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] where no version can be read in full: nothing was changed. As [`rollback`](Self::rollback) otherwise.
+    /// The first damage, where no version can be read in full: nothing was changed. As [`rollback`](Self::rollback) otherwise.
     pub fn repair(&self, progress: impl FnMut(Progress)) -> Result<RepairReport> {
         self.flush()?;
         let damaged = self.damage(progress);
@@ -130,7 +131,8 @@ impl Store {
             return Ok(RepairReport { damaged, lost: None });
         }
         let (Some(whole), Some(latest)) = (whole, latest) else {
-            return Err(Error::Damaged { what: "every kept version".into() });
+            let first = damaged.into_iter().next();
+            return first.map_or_else(|| Ok(RepairReport::default()), |run| Err(run.error));
         };
         self.rollback(whole)?;
         Ok(RepairReport { damaged, lost: Some(whole + 1..=latest) })

@@ -918,7 +918,9 @@ fn every_byte_of_the_segments_is_for_something() {
 
     let large = vec![1; 3_000];
     let mut changes = Batch::new();
-    (0..10u32).for_each(|key| drop(changes.put(&key.to_be_bytes(), &[8; 32])));
+    for key in 0..10u32 {
+        changes.put(&key.to_be_bytes(), &[8; 32]);
+    }
     changes.put(b"large", &large).delete(&500u32.to_be_bytes());
     store.commit(changes).unwrap();
     // This hides what the commit before did to the key.

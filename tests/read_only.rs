@@ -264,6 +264,44 @@ fn what_a_stop_left_is_read_as_far_as_it_is_sealed_and_the_rest_is_counted() {
 }
 
 #[test]
+fn damage_at_the_end_of_the_segments_is_not_taken_for_what_is_being_written() {
+    let mut rng = Rng::new(7);
+    let (model, all) = history(12, &mut rng);
+    let sim = SimVfs::new(7);
+    let store = config().options(sim.clone()).open("/store").unwrap();
+    let mut before_last = 0;
+    for (at, changes) in all.iter().enumerate() {
+        store.commit(batches::batch_of(&model.namespaces, changes)).unwrap();
+        if at + 2 == all.len() {
+            store.flush().unwrap();
+            before_last = store.stats().unwrap().segment_bytes;
+        }
+    }
+    store.close().unwrap();
+    let read_only = |image: &SimVfs| Options::new().vfs(Arc::new(image.clone())).open_read_only("/store");
+    let whole = read_only(&sim).unwrap();
+    let (latest, end) = (whole.latest_version(), whole.stats().unwrap().segment_bytes);
+    assert_eq!((latest, before_last < end), (model.last_version(), true));
+    drop(whole);
+    let files = sim.files();
+    let segments: Vec<_> =
+        files.iter().filter(|file| file.extension().is_some_and(|end| end == "seg")).collect();
+    let [segment] = segments.as_slice() else { panic!("{segments:?}") };
+    // A reader looks for half a second before it believes in damage to a header.
+    let mut refused = 0;
+    for byte in (before_last..end).step_by(((end - before_last) / 25) as usize).chain([before_last + 9]) {
+        let image = sim.killed_at(usize::MAX);
+        image.flip_bit(segment, byte, 3).unwrap();
+        let Ok(reader) = read_only(&image) else {
+            refused += 1;
+            continue;
+        };
+        assert_eq!(reader.latest_version(), latest, "byte {byte}");
+    }
+    assert!(refused > 0);
+}
+
+#[test]
 fn a_reader_sees_a_rollback_when_it_looks_again() {
     let mut rng = Rng::new(4);
     let (model, all) = history(12, &mut rng);

@@ -75,6 +75,14 @@ pub(crate) fn snapshot(store: &Reader, at: Option<u64>) -> Result<Snapshot, Fail
         None => {
             // Whether there are any is a remark, and what is wrong with the log is for `check` to say.
             let waiting = store.unsealed().map_or(0, |waiting| waiting.len());
+            if waiting > 0 && store.latest_version().is_none() {
+                let message = format!(
+                    "nothing is sealed yet: {waiting} versions wait in the batch log, as after a kill"
+                );
+                return Err(Failure::new(message).hint(
+                    "they are durable; a command that writes takes them up, such as `replay` or `pin`",
+                ));
+            }
             if waiting > 0 {
                 say(&format!(
                     "note: {waiting} later versions wait in the batch log to be sealed; they are not looked at"

@@ -1,7 +1,8 @@
 //! Reading a store that another process may be writing: by its segments alone, without the lock and without writing a byte.
 //!
 //! What is sealed is in the segments, and those only grow. A group is taken in once it is whole: its header is right, and either
-//! another group follows it or every checksum in it holds. Anything less is *not yet*, for the writer may be at it. What looks like damage may
+//! another group follows it or every checksum in it holds. Anything less is *not yet*, for the writer may be at it, unless the batch log says that the groups
+//! were durable farther than that: then it is damage. What looks like damage may
 //! come from looking while a file was begun or put in another's place; so it is looked at again before it is believed.
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::checksum::Checker;
 use crate::error::At;
 use crate::format::GROUP_HEADER_BYTES;
 use crate::identity::{self, Identity};
+use crate::log::{FoundLogs, LogContext};
 use crate::segment::{GroupHeader, Scan, scan, segment_path};
 use crate::vfs::{OpenMode, Vfs};
 use crate::{Error, Locator, Options, Result, SegmentEnd, Segments, Stamp, recover};
@@ -37,7 +39,7 @@ pub struct Follower {
     last_seal: Option<Locator>,
 }
 
-/// Opens the store in `dir` for reading beside whoever writes it. Costs a read of every group's header, and of the last group.
+/// Opens the store in `dir` for reading beside whoever writes it. Costs a read of every group's header, of the last group, and of the batch log.
 ///
 /// # Errors
 /// `NotAStore`, `NewerFormat`, `OlderFormat`, `Corrupt`, `Io`.
@@ -76,7 +78,7 @@ impl Follower {
     }
 
     /// Takes in what was sealed since; whether anything was. Two looks at the directory where nothing is new, otherwise
-    /// a read of every group's header.
+    /// a read of every group's header and of the batch log.
     ///
     /// # Errors
     /// `Corrupt`, `Io`: nothing was taken in.
@@ -141,9 +143,23 @@ impl Follower {
     /// Everything that is whole.
     fn look(&self) -> Result<Scan> {
         let (dir, checker) = (self.segments_dir(), self.segments.checker());
+        // The log first: what it says was durable by then is there now.
+        let mark = FoundLogs::read(&self.log_context(), OpenMode::Read)?.sealed()?;
         let mut found = scan(&*self.vfs, &dir, &self.identity.id, checker, OpenMode::Read)?;
-        found.settle_tail(false, checker)?;
+        found.settle_tail(mark == found.end(), checker)?;
+        found.check_reaches(&mark)?;
         Ok(found)
+    }
+
+    fn log_context(&self) -> LogContext {
+        LogContext {
+            vfs: Arc::clone(&self.vfs),
+            dir: self.dir.join("log"),
+            id: self.identity.id,
+            checker: self.segments.checker().clone(),
+            log_bytes: 0,
+            opening: 0,
+        }
     }
 }
 

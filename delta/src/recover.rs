@@ -252,10 +252,7 @@ fn settle_segments(
     if !clean {
         found.settle_tail(proven, &context.checker)?;
     }
-    if mark != found.end() && !found.end().is_after(&mark) {
-        let (path, offset) = found.place_of_end();
-        return Err(Error::corrupt(&path, offset, "a group that was durable is not there"));
-    }
+    found.check_reaches(&mark)?;
     if !options.read_only {
         if !proven {
             found.copy_tail(&*context.vfs, options.segment_bytes)?;

@@ -1,11 +1,11 @@
 //! Damage to any file of a store gives a typed error or the same answers: never a panic, never a wrong byte.
 
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use bristlecone::vfs::sim::SimVfs;
-use bristlecone::{Namespace, SchemeKind, Store};
+use bristlecone::{Namespace, Options, Reader, SchemeKind, Store};
 
 use crate::phase::DIR;
 use crate::totals::{Totals, share};
@@ -32,6 +32,21 @@ struct Victim {
     config: Config,
     model: Model,
     closed: bool,
+    /// The latest sealed version, which is what another process sees.
+    sealed: Option<u64>,
+}
+
+impl Victim {
+    fn new(seed: u64, sim: SimVfs, stale: SimVfs, config: Config, model: Model, closed: bool) -> Check<Self> {
+        let reader = beside(&sim).map_err(|error| error.to_string())?;
+        let sealed = reader.latest_version();
+        Ok(Self { seed, sim, stale, config, model, closed, sealed })
+    }
+}
+
+/// Opens what another process reads.
+fn beside(sim: &SimVfs) -> bristlecone::Result<Reader> {
+    Options::new().vfs(Arc::new(sim.clone())).open_read_only(DIR)
 }
 
 /// A store of several segments and log files with two openings in it; some commits at the end are not sealed where it
@@ -70,9 +85,9 @@ fn victim(seed: u64, closed: bool) -> Check<Victim> {
             commit.durable().wait().map_err(failed)?;
         }
         let sim = sim.killed_at(usize::MAX);
-        return Ok(Victim { seed, sim, stale, config, model, closed });
+        return Victim::new(seed, sim, stale, config, model, closed);
     }
-    Ok(Victim { seed, sim, stale, config, model, closed })
+    Victim::new(seed, sim, stale, config, model, closed)
 }
 
 /// What is done to the files.
@@ -252,6 +267,9 @@ fn is_catalog(file: &Path) -> bool {
     file.file_name().is_some_and(|name| name.to_string_lossy().starts_with("catalog"))
 }
 
+/// Of so many damaged images, one is also read as another process does.
+const READ_ONE_IN: usize = 61;
+
 /// What came of a damaged store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Met {
@@ -336,6 +354,25 @@ fn judge(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<Met> {
     Ok(if errors { Met::ErrorLater } else { Met::SameAnswers })
 }
 
+/// What another process reads of a damaged image: an error, or all that was sealed, as it was.
+fn judge_reader(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check {
+    let Ok(reader) = beside(image) else { return Ok(()) };
+    if reader.latest_version() != victim.sealed {
+        return Err(format!("a reader found {:?}, not {:?}", reader.latest_version(), victim.sealed));
+    }
+    for version in victim.model.versions().filter(|version| Some(*version) <= victim.sealed) {
+        let read = reader
+            .at(version)
+            .map_err(|error| error.to_string())
+            .and_then(|snapshot| verify::snapshot(&snapshot, &victim.model, version, Depth::READS, rng));
+        match read {
+            Err(what) if !is_typed(&what) => return Err(format!("a reader: {what}")),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Repairs a damaged image. What there is afterwards is right from the last version that could be read in full, and goes on; whether anything was given up.
 fn repair(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<&'static str> {
     let Ok(store) = victim.config.options(image.clone()).open(DIR) else { return Ok("not opened twice") };
@@ -378,12 +415,13 @@ fn repair(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<&'static str>
     })
 }
 
-struct Job<'a>(&'a Victim, Damage);
+/// The last: whether it is read beside, too.
+struct Job<'a>(&'a Victim, Damage, bool);
 
 impl std::fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = if self.0.closed { "closed" } else { "killed" };
-        write!(f, "corruption --seed {} ({state}, {:?})", self.0.seed, self.1)
+        write!(f, "corruption --all-bits --seed {} ({state}, {:?})", self.0.seed, self.1)
     }
 }
 
@@ -436,12 +474,19 @@ pub fn campaign(plan: &Plan) -> Totals {
     }
     let jobs: Vec<Job<'_>> = victims
         .iter()
-        .flat_map(|victim| damages(victim, plan).into_iter().map(move |damage| Job(victim, damage)))
+        .flat_map(|victim| damages(victim, plan).into_iter().map(move |damage| (victim, damage)))
+        .enumerate()
+        .map(|(at, (victim, damage))| Job(victim, damage, at % READ_ONE_IN == 0))
         .collect();
-    share(&jobs, plan.threads, plan.deadline, |Job(victim, damage), totals| {
+    share(&jobs, plan.threads, plan.deadline, |Job(victim, damage, beside), totals| {
         let image = victim.sim.killed_at(usize::MAX);
         if !damage.strike(&image, &victim.stale).map_err(|error| format!("doing damage: {error}"))? {
             return Ok(());
+        }
+        // A reader looks for half a second before it believes in damage, so only some are tried.
+        if *beside {
+            judge_reader(victim, &image, &mut Rng::new(victim.seed))?;
+            totals.add("read beside", 1);
         }
         let met = judge(victim, &image, &mut Rng::new(victim.seed))?;
         if is_catalog(damage.file()) && met != Met::SameAnswers {

@@ -223,17 +223,27 @@ fn verify(plan: &Plan, dir: &Path, seed: u64, said: Said) -> Check<Option<u64>> 
     }
 }
 
-/// The campaign.
+/// A store, by its seed, and how often its process is killed.
+struct Job(u64, u64);
+
+impl std::fmt::Debug for Job {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "kill --seed {} --kills {}", self.0, self.1)
+    }
+}
+
+/// The campaign. There are as many kills as planned, rounded up to whole stores.
 pub fn campaign(plan: &Plan) -> Totals {
     let stores = plan.kills.div_ceil(plan.of_one);
-    let seeds: Vec<u64> = (plan.first_seed..plan.first_seed + stores).collect();
-    share(&seeds, plan.threads, plan.deadline, |seed, totals| {
+    let seeds = plan.first_seed..plan.first_seed + stores;
+    let jobs: Vec<Job> = seeds.map(|seed| Job(seed, plan.of_one)).collect();
+    share(&jobs, plan.threads, plan.deadline, |Job(seed, _), totals| {
         let dir = tempfile::tempdir().map_err(|error| format!("a directory of its own: {error}"))?;
         let mut rng = Rng::new(seed + 1000);
         let mut promised = Said::default();
         for round in 0..plan.of_one {
             let after = Duration::from_millis(rng.within(0, 200) as u64);
-            let told = |what: String| format!("kill {round} of seed {seed}, after {after:?}: {what}");
+            let told = |what: String| format!("kill {round}, after {after:?}: {what}");
             let said = kill(plan, dir.path(), *seed, after).map_err(told)?;
             promised.acknowledged = promised.acknowledged.max(said.acknowledged);
             promised.kept_from = promised.kept_from.max(said.kept_from);

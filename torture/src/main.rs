@@ -76,11 +76,14 @@ enum Command {
         /// Every so many bytes.
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
         stride: u64,
+        /// All eight bits of each byte, one after the other, instead of one of them.
+        #[arg(long)]
+        all_bits: bool,
     },
     /// `kill -9` of a process that commits.
     Kill {
-        /// How often.
-        #[arg(long, default_value_t = 100)]
+        /// How often: 25 times each store, so a multiple of that is done.
+        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
         kills: u64,
         /// The first store's seed.
         #[arg(long, default_value_t = 0)]
@@ -198,7 +201,9 @@ fn main() -> ExitCode {
         Command::Errors { chosen, every_way, harm, repeat } => {
             session.errors(&chosen, every_way, harm.map(|harm| (harm, repeat)), None);
         }
-        Command::Corruption { seeds, seed, stride } => session.corruption(seeds, seed, stride, false, None),
+        Command::Corruption { seeds, seed, stride, all_bits } => {
+            session.corruption(seeds, seed, stride, all_bits, None);
+        }
         Command::Kill { kills, seed } => session.kill(kills, seed, None),
         Command::Soak { seconds, stalled } => session.soak(seconds, stalled),
         Command::Schedules { schedules, seed, root } => session.schedules(&root, schedules, seed, None),
@@ -362,9 +367,9 @@ impl Session {
         self.crash(&many(seed), until(30));
         self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(6));
         self.corruption(20, seed, 1, true, until(5));
-        self.kill(5_000, seed, until(22));
+        self.kill(5_000, seed, until(10));
         self.schedules(Path::new("."), 2_000, seed, until(4));
-        self.planted(Path::new("."), "", until(13));
+        self.planted(Path::new("."), "", until(25));
         // The targets are built first, which takes some minutes more.
         self.fuzz(Path::new("."), (time * 5 / 100).as_secs() / FUZZ_TARGETS, &[]);
         // All of them take hours.

@@ -398,6 +398,10 @@ fn plant_all(
     totals: &mut Totals,
 ) -> Check {
     let chosen: Vec<&Planted> = LIST.iter().filter(|one| one.name.contains(only)).collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = LIST.iter().map(|one| one.name).collect();
+        return Err(format!("none is named '{only}'; there are:\n  {}", names.join("\n  ")));
+    }
     let tree = tempfile::tempdir().map_err(|error| format!("a directory of its own: {error}"))?;
     copy(root, tree.path())?;
     let bench = Bench { tree: tree.path().to_owned(), target: target.to_owned() };

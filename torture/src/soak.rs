@@ -138,7 +138,8 @@ pub fn campaign(plan: &Plan) -> Totals {
     let mut totals = Totals::default();
     let started = Instant::now();
     if let Err(what) = soak(plan, started, &mut totals) {
-        totals.failures.push(format!("soak --seed {}: {what}", plan.seed));
+        let stalled = if plan.stalled { " --stalled" } else { "" };
+        totals.failures.push(format!("soak --seconds {}{stalled}: {what}", plan.time.as_secs()));
     }
     totals.time = started.elapsed();
     totals

@@ -189,6 +189,15 @@ impl Scan {
         Err(Error::corrupt(&path, offset, "the groups of a segment end before those after it say"))
     }
 
+    /// Whether the groups go as far as `mark`, where they were known to be durable.
+    pub(crate) fn check_reaches(&self, mark: &SegmentEnd) -> Result<()> {
+        if *mark == self.end() || self.end().is_after(mark) {
+            return Ok(());
+        }
+        let (path, offset) = self.place_of_end();
+        Err(Error::corrupt(&path, offset, "a group that was durable is damaged, or not there"))
+    }
+
     /// Where the chain of groups stops, for messages.
     pub(crate) fn place_of_end(&self) -> (PathBuf, u64) {
         match self.segments.last() {
