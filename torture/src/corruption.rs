@@ -341,7 +341,7 @@ fn judge(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<Met> {
     let Ok(store) = victim.config.options(image.clone()).open(DIR) else { return Ok(Met::Refused) };
     let (found, model) = (store.latest_version(), &victim.model);
     if found != model.last_version() {
-        if victim.closed || found > model.last_version() {
+        if victim.closed || found > model.last_version() || found < victim.sealed {
             return Err(format!("opened with {found:?}, not {:?}", model.last_version()));
         }
         let mut shorter = model.clone();
@@ -491,6 +491,9 @@ pub fn campaign(plan: &Plan) -> Totals {
         let met = judge(victim, &image, &mut Rng::new(victim.seed))?;
         if is_catalog(damage.file()) && met != Met::SameAnswers {
             return Err(format!("the catalog was needed: {}", met.name()));
+        }
+        if met == Met::Shorter && !damage.file().starts_with(Path::new(DIR).join("log")) {
+            return Err("the end of the log is missing, which is whole".into());
         }
         if met == Met::ErrorLater {
             let image = victim.sim.killed_at(usize::MAX);

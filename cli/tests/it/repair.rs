@@ -47,11 +47,12 @@ fn damage_is_told_by_version_and_a_repair_goes_back_to_what_can_be_read() {
         copy(Path::new(&whole), Path::new(&dir));
         let (file, _) = segment(&dir);
         let mut bytes = fs::read(&file).unwrap();
+        let before = bytes[at];
         bytes[at] ^= 4;
         fs::write(&file, bytes).unwrap();
         let checked = run(&["check", &dir, "--json"]);
         if checked.code == Some(0) {
-            // Between two groups.
+            assert_eq!(before, 0, "{at}: not what fills up the room between two groups");
             continue;
         }
         let damaged = checked.fails(1, &[]).json()["damaged"].as_array().unwrap().clone();

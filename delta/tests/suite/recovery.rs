@@ -426,7 +426,7 @@ fn a_log_that_was_begun_anew_fits_no_older_segments() {
     }
     let sim = sim.killed_at(usize::MAX);
     match open_in(&sim, &small()) {
-        Err(Error::Corrupt { what, .. }) => assert!(what.contains("was durable is not there"), "{what}"),
+        Err(Error::Corrupt { what, .. }) => assert!(what.contains("a group that was durable"), "{what}"),
         other => panic!("{other:?}"),
     }
 }

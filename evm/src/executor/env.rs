@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// The surroundings of all transactions of a block.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Surroundings {
     /// The rules in force.
     pub spec: SpecId,

@@ -1,12 +1,18 @@
 //! What was executed on an older state and still holds is what executing it on the newer one gives, and nothing else is taken.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::Relaxed},
+};
 
-use alloy_primitives::{B256, U256};
+use alloy_consensus::{Header, SignableTransaction, TxLegacy, transaction::Recovered};
+use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, Signature, TxKind, U256, hex, keccak256};
 use bristlecone::{Account, Batch, Store};
 use bristlecone_evm::{
-    CodeCache, Executor, StateDb,
-    executor::{Executed, ExecutionStats},
+    BlockHashes, CodeCache, Executor, StateDb,
+    block::{Block, Transaction},
+    chain::{Forks, Rules, Sealing},
+    executor::{Executed, ExecutionStats, Hints},
     genesis::{Genesis, GenesisAccount},
 };
 use rand::{RngExt, SeedableRng};
@@ -170,5 +176,110 @@ fn a_speculation_of_another_block_or_of_another_history_counts_for_nothing() {
         let got = real.execute_speculated(&executor, &case.newer, speculation);
         assert_same(&real.name, &case.right, &got);
         assert_eq!(got.stats.held, 0);
+    }
+}
+
+/// Somebody with money, and a contract that is called.
+const WHO: Address = Address::repeat_byte(1);
+const CONTRACT: Address = Address::repeat_byte(2);
+
+fn rules(chain_id: u64) -> Rules {
+    Rules {
+        chain_id: Some(chain_id),
+        sealing: Sealing::Work,
+        forks: Forks::cancun_from_genesis(),
+        dao_fork: None,
+        deposit_contract: None,
+        blobs: Vec::new(),
+    }
+}
+
+/// One call of the contract, after a parent with this hash.
+fn call(parent_hash: B256) -> Block {
+    let transaction =
+        TxLegacy { gas_price: 10, gas_limit: 1_000_000, to: TxKind::Call(CONTRACT), ..TxLegacy::default() };
+    let transaction = Transaction::from(transaction.into_signed(Signature::test_signature()));
+    let header = Header {
+        number: 6,
+        parent_hash,
+        gas_limit: 30_000_000,
+        base_fee_per_gas: Some(1),
+        excess_blob_gas: Some(0),
+        parent_beacon_block_root: Some(B256::ZERO),
+        ..Header::default()
+    };
+    Block {
+        hash: header.hash_slow(),
+        header,
+        transactions: vec![Recovered::new_unchecked(transaction, WHO)],
+        ommers: Vec::new(),
+        withdrawals: None,
+    }
+}
+
+/// Calls a contract with this code, speculated by one on a version with the first value in slot 0 and executed by the other on one with the second; the
+/// hash of the parent likewise. What is right, and what came out.
+fn differing(
+    code: &[u8],
+    executors: [&Executor; 2],
+    parents: [B256; 2],
+    slot: [u64; 2],
+) -> (Executed, Executed) {
+    let (store, _dir) = store();
+    let mut batch = Batch::new();
+    let hash = keccak256(code);
+    batch.set_code(hash, Bytes::copy_from_slice(code).0);
+    let account = |nonce, balance, code_hash| Account { nonce, balance: U256::from(balance), code_hash };
+    batch.set_account(WHO.as_slice(), &account(0, 1_000_000_000, KECCAK256_EMPTY));
+    batch.set_account(CONTRACT.as_slice(), &account(1, 0, hash));
+    batch.set_slot(CONTRACT.as_slice(), B256::ZERO, U256::from(slot[0]));
+    store.commit(batch).unwrap();
+    let mut batch = Batch::new();
+    if slot[0] != slot[1] {
+        batch.set_slot(CONTRACT.as_slice(), B256::ZERO, U256::from(slot[1]));
+    }
+    store.commit(batch).unwrap();
+    let db = |version, parent| {
+        let mut hashes = BlockHashes::default();
+        hashes.push(5, parent);
+        StateDb::new(store.at(version).unwrap(), Arc::new(hashes), CodeCache::default())
+    };
+    let speculation = executors[0].speculate(&db(0, parents[0]), &call(parents[0])).unwrap();
+    let (newer, block) = (db(1, parents[1]), call(parents[1]));
+    let right = Executor::new(executors[1].rules().clone()).execute_unchecked(
+        &newer,
+        &block,
+        &Hints::senders(&block),
+    );
+    let got = executors[1].execute_speculated_unchecked(&newer, &block, speculation).unwrap();
+    (right.unwrap(), got)
+}
+
+#[test]
+fn hashes_of_blocks_and_rules_are_among_what_must_be_the_same() {
+    let executor = Executor::new(rules(1));
+    let [one, other] = [0xaa, 0xbb].map(B256::repeat_byte);
+    // The hash of the parent goes to slot 0.
+    let blockhash = hex!("60014303405f5500");
+    for (parents, held) in [([one, one], 1), ([one, other], 0)] {
+        let (right, got) = differing(&blockhash, [&executor, &executor], parents, [1, 1]);
+        assert_same("the hash of the parent", &right, &got);
+        assert_eq!(got.stats.held, held);
+    }
+    let chain_id = hex!("465f5500");
+    let (right, got) = differing(&chain_id, [&executor, &Executor::new(rules(5))], [one, one], [1, 1]);
+    assert_same("the chain", &right, &got);
+    assert_eq!(got.stats.held, 0);
+}
+
+#[test]
+fn code_of_a_run_that_does_not_count_is_not_kept() {
+    // Deploys a contract whose code has slot 0 in it.
+    let factory = hex!("6760005f5360015ff35f5460301b175f52600860185ff000");
+    for executor in [Executor::new(rules(1)), Executor::parallel(rules(1), 2).unwrap()] {
+        let parents = [B256::repeat_byte(0xaa); 2];
+        let (right, got) = differing(&factory, [&executor, &executor], parents, [1, 2]);
+        assert_same("deployed", &right, &got);
+        assert_eq!((got.stats.held, right.changes.codes.len()), (0, 1));
     }
 }

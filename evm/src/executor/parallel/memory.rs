@@ -16,7 +16,7 @@ use std::sync::{
 
 use alloy_primitives::{
     Address, B256, U256,
-    map::{AddressMap, B256Map, HashMap},
+    map::{AddressMap, B256Map, B256Set, HashMap},
 };
 use revm::{
     primitives::hardfork::SpecId,
@@ -82,6 +82,8 @@ pub(super) struct Memory<'a, D> {
     /// Codes that came with the block. By their hash, so it does not matter which run brought them.
     codes: RwLock<B256Map<Bytecode>>,
     any_code: AtomicBool,
+    /// Hashes of blocks that were asked for.
+    hashes: Mutex<Vec<(u64, B256)>>,
     reads: AtomicU64,
 }
 
@@ -109,6 +111,7 @@ impl<'a, D: State> Memory<'a, D> {
             written: (0..transactions).map(|_| Mutex::default()).collect(),
             codes: RwLock::default(),
             any_code: AtomicBool::new(false),
+            hashes: Mutex::default(),
             reads: AtomicU64::new(0),
         }
     }
@@ -260,7 +263,9 @@ impl<'a, D: State> Memory<'a, D> {
     }
 
     pub(super) fn block_hash(&self, number: u64) -> Result<B256, StateError> {
-        self.state.block_hash_ref(number)
+        let hash = self.state.block_hash_ref(number)?;
+        lock(&self.hashes).push((number, hash));
+        Ok(hash)
     }
 
     /// Reads accounts and slots ahead, their cache misses overlapping.
@@ -394,6 +399,7 @@ impl<'a, D: State> Memory<'a, D> {
                 recorded.slots.extend(cell.before.map(|value| (slot, value)));
             }
         }
+        recorded.hashes = self.hashes.into_inner().unwrap_or_else(PoisonError::into_inner);
         recorded.codes = self.codes.into_inner().unwrap_or_else(PoisonError::into_inner);
         recorded
     }
@@ -407,9 +413,14 @@ impl<'a, D: State> Memory<'a, D> {
         for (address, cell) in wipes {
             changed.wipes.extend(cell.entries.last().map(|entry| (address, entry.run.transaction)));
         }
+        let mut hashes = B256Set::default();
         for shard in self.shards {
             let Shard { accounts, slots } = shard.into_inner().unwrap_or_else(PoisonError::into_inner);
             for (address, cell) in accounts {
+                hashes.extend(cell.entries.iter().filter_map(|entry| match &entry.value {
+                    Body::Is(info) => info.as_ref().map(|info| info.code_hash),
+                    Body::Paid(_) => None,
+                }));
                 let walk = cell.walk(last).map_err(StateError::Waits)?;
                 let Some(fees) = walk.paid else {
                     changed.accounts.extend(walk.body.map(|body| (address, body.clone())));
@@ -438,6 +449,8 @@ impl<'a, D: State> Memory<'a, D> {
             }
         }
         changed.codes = self.codes.into_inner().unwrap_or_else(PoisonError::into_inner);
+        // Runs that do not count brought some too.
+        changed.codes.retain(|hash, _| hashes.contains(hash));
         Ok(changed)
     }
 }

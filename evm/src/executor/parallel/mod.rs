@@ -133,8 +133,7 @@ pub(super) fn speculate<D: State + Clone>(
     let outcomes = scheduler.into_runs().into_iter().zip(outcomes).collect();
     let recorded = memory.into_recorded();
     Ok(Speculation {
-        env: around.block.clone(),
-        spec: around.spec,
+        around: around.clone(),
         transactions: block.transactions.clone(),
         runs: runs.into_inner(),
         older,

@@ -6,15 +6,11 @@
 
 use alloy_consensus::transaction::Recovered;
 use alloy_primitives::{
-    Address, U256,
+    Address, B256, U256,
     map::{AddressSet, B256Map, HashSet},
 };
 use rayon::{ThreadPool, prelude::*};
-use revm::{
-    context::BlockEnv,
-    primitives::hardfork::SpecId,
-    state::{AccountInfo, Bytecode},
-};
+use revm::state::{AccountInfo, Bytecode};
 
 use super::{
     Outcome,
@@ -36,8 +32,7 @@ const PORTION: usize = 64;
 /// it, [`Executor::execute_speculated`](crate::Executor::execute_speculated) takes what still holds.
 #[derive(Debug)]
 pub struct Speculation<D> {
-    pub(super) env: BlockEnv,
-    pub(super) spec: SpecId,
+    pub(super) around: Surroundings,
     pub(super) transactions: Vec<Recovered<Transaction>>,
     pub(super) runs: u64,
     pub(super) older: D,
@@ -51,7 +46,7 @@ pub struct Speculation<D> {
 impl<D> Speculation<D> {
     /// Whether it is of this block. By all that the transactions depend on: blocks that are being made have no hash.
     pub(in crate::executor) fn is_of(&self, around: &Surroundings, block: &Block) -> bool {
-        (&self.env, self.spec) == (&around.block, around.spec) && self.transactions == block.transactions
+        self.around == *around && self.transactions == block.transactions
     }
 
     /// How often one of them was begun.
@@ -69,6 +64,8 @@ pub(super) struct Recorded {
     pub(super) accounts: Vec<(Address, Option<AccountInfo>)>,
     pub(super) slots: Vec<((Address, U256), U256)>,
     pub(super) codes: B256Map<Bytecode>,
+    /// Of blocks, with their numbers.
+    pub(super) hashes: Vec<(u64, B256)>,
 }
 
 /// Places that are not as they were.
@@ -117,6 +114,9 @@ impl<D: State> Speculation<D> {
         let accounts = told(pool, &recorded.accounts, |(address, _)| same_account(address))?;
         let slots = told(pool, &recorded.slots, |(slot, _)| same_slot(slot))?;
         memory.count_reads((accounts.len() + slots.len()) as u64);
+        let same_hash =
+            |(number, hash): &(u64, B256)| state.block_hash_ref(*number).is_ok_and(|now| now == *hash);
+        let same_hashes = recorded.hashes.iter().all(same_hash);
         let mut stale = Stale::default();
         for ((address, info), same) in recorded.accounts.into_iter().zip(accounts) {
             if same {
@@ -136,7 +136,7 @@ impl<D: State> Speculation<D> {
         let mut seed = Seed { outcomes: Vec::new(), runs: Vec::new() };
         let outcomes = outcomes.into_iter().zip(recorded.writes);
         for (transaction, (((incarnation, stands), outcome), writes)) in outcomes.enumerate() {
-            let counts = stands && !outcome.reads.iter().any(|read| stale.has(&read.place));
+            let counts = stands && same_hashes && !outcome.reads.iter().any(|read| stale.has(&read.place));
             memory.record(Run { transaction, incarnation }, writes);
             if !counts {
                 // It will most likely write there again.
