@@ -330,11 +330,11 @@ fn look(store: &Store, model: &Model, rng: &mut Rng) -> Check<bool> {
     Ok(errors)
 }
 
-/// Whether a report of `verify` is an error of the store and not a wrong answer: those say what is there and what should be.
+/// Whether a report of `verify` is an error of the store of the kinds that damage leads to, and not a wrong answer.
 fn is_typed(what: &str) -> bool {
-    ["is damaged", "the store is damaged", "takes no more writes", "malformed at byte", "no record"]
-        .iter()
-        .any(|part| what.contains(part))
+    let errors =
+        ["is damaged", "the store is damaged", "takes no more writes", "malformed at byte", "no record"];
+    !verify::is_wrong(what) && errors.iter().any(|part| what.contains(part))
 }
 
 fn judge(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<Met> {

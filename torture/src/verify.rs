@@ -33,8 +33,34 @@ impl Depth {
     pub const ALL: Self = Self { root: true, scans: true, proofs: 6 };
 }
 
+/// What a report begins with that is not of an error of the store, but of an answer.
+const WRONG: &str = "answered wrongly";
+
+/// Whether a report says that the store gave another answer than it should have, and not an error.
+pub fn is_wrong(report: &str) -> bool {
+    report.contains(WRONG)
+}
+
 fn same<T: PartialEq + Debug>(found: &T, wanted: &T, what: impl FnOnce() -> String) -> Check {
-    if found == wanted { Ok(()) } else { Err(format!("{}: {found:?}, not {wanted:?}", what())) }
+    if found == wanted { Ok(()) } else { Err(format!("{WRONG}, {}: {found:?}, not {wanted:?}", what())) }
+}
+
+/// The first error of the store among answers that are all looked at; a wrong answer ends that.
+#[derive(Default)]
+struct First(Option<String>);
+
+impl First {
+    fn note(&mut self, checked: Check) -> Check {
+        match checked {
+            Err(what) if !is_wrong(&what) => drop(self.0.get_or_insert(what)),
+            checked => checked?,
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Check {
+        self.0.map_or(Ok(()), Err)
+    }
 }
 
 fn go<T, E: std::fmt::Display>(result: Result<T, E>, what: impl FnOnce() -> String) -> Check<T> {
@@ -86,22 +112,25 @@ pub fn snapshot(snapshot: &Snapshot, model: &Model, version: u64, depth: Depth, 
 pub fn state(snapshot: &Snapshot, model: &Model, state: &State, depth: Depth, rng: &mut Rng) -> Check {
     let version = snapshot.version();
     let told = |what: String| format!("version {version}: {what}");
+    let mut first = First::default();
     for at in 0..model.namespaces.len() {
         let view = go(snapshot.namespace(&model.namespaces[at].name), || told("a namespace".into()))?;
         let looked = match model.namespaces[at].shape {
             Shape::Flat => flat(&view, model, state, at, depth, rng),
             Shape::Accounts => accounts(&view, model, state, at, depth, rng),
         };
-        looked.map_err(told)?;
+        first.note(looked.map_err(told))?;
         if depth.root {
             let told = || told(format!("the root of {}", view.info().describe()));
             same(&go(view.root(), told)?, &state.roots[at], told)?;
         }
     }
     for hash in model.codes() {
-        let code = go(snapshot.code(hash), || told(format!("code {hash}")))?;
-        same(&code.as_ref(), &state.code.get(&hash), || told(format!("code {hash}")))?;
+        let code = go(snapshot.code(hash), || told(format!("code {hash}")));
+        let wanted = state.code.get(&hash);
+        first.note(code.and_then(|code| same(&code.as_ref(), &wanted, || told(format!("code {hash}")))))?;
     }
+    first.end()?;
     if depth.root {
         same(&go(snapshot.root(), || told("the root".into()))?, &state.root, || told("the root".into()))?;
     }
@@ -111,10 +140,13 @@ pub fn state(snapshot: &Snapshot, model: &Model, state: &State, depth: Depth, rn
 fn flat(view: &View<'_>, model: &Model, state: &State, at: usize, depth: Depth, rng: &mut Rng) -> Check {
     let (namespace, map) = (&model.namespaces[at], state.spaces[at].flat());
     let keys = &model.universe.spaces[at].keys;
+    let mut first = First::default();
     for key in keys {
         let told = || format!("get {key:02x?}");
-        same(&go(view.get(key), told)?.as_ref(), &map.get(key), told)?;
+        let found = go(view.get(key), told);
+        first.note(found.and_then(|found| same(&found.as_ref(), &map.get(key), told)))?;
     }
+    first.end()?;
     let many = go(view.get_many(keys), || "get_many".into())?;
     let wanted: Vec<_> = keys.iter().map(|key| map.get(key).cloned()).collect();
     same(&many, &wanted, || "get_many".into())?;
@@ -218,17 +250,21 @@ fn accounts(view: &View<'_>, model: &Model, state: &State, at: usize, depth: Dep
     let (namespace, map) = (&model.namespaces[at], state.spaces[at].accounts());
     let keys = &model.universe.spaces[at];
     let none = Slots::new();
+    let mut first = First::default();
     for address in &keys.keys {
         let told = || format!("account {address:02x?}");
         let here = map.get(address);
-        same(&go(view.account(address), told)?, &here.map(|(account, _)| *account), told)?;
+        let account = go(view.account(address), told);
+        first.note(account.and_then(|found| same(&found, &here.map(|(account, _)| *account), told)))?;
         let slots = here.map_or(&none, |(_, slots)| slots);
         for slot in &keys.slots {
             let told = || format!("slot {slot} of {address:02x?}");
             let wanted = slots.get(slot).copied().unwrap_or_default();
-            same(&go(view.slot(address, *slot), told)?, &wanted, told)?;
+            let found = go(view.slot(address, *slot), told);
+            first.note(found.and_then(|found| same(&found, &wanted, told)))?;
         }
     }
+    first.end()?;
     if depth.scans {
         account_scans(view, namespace, map, &keys.keys, rng)?;
     }
