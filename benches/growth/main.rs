@@ -7,7 +7,7 @@
 //! for every version; default options. A run that is a second old is sealed as it is: on a machine that is too slow for 80,000 changed keys a second this measures
 //! something else, which the number of runs tells.
 //!
-//! `trace` is what twenty blocks of mainnet changed, one version a block, over and over: see `workload`. It is skipped, aloud, where that file is not.
+//! `trace` is what twenty blocks of mainnet changed, one version a block, over and over: see `trace`. It is skipped, aloud, where that file is not.
 //!
 //! A run of n versions with a sixteenth of the keys and of the changed keys a run has leaf pages of the same size, and chains of the same
 //! length, as one of the whole size: one level of pages less.

@@ -47,7 +47,7 @@ struct Out {
 }
 
 /// Bytes of segments, by what they are for; what is no count adds up to the size of the files.
-#[derive(Clone, Serialize)]
+#[derive(Serialize)]
 struct SpaceOut {
     base_records: u64,
     base_bytes: u64,
