@@ -153,11 +153,7 @@ impl Executor {
     ///
     /// As [`execute`](Self::execute).
     pub fn execute_with<D: State>(&self, state: &D, block: &Block, hints: &Hints) -> Result<Executed, Error> {
-        let around = Surroundings::new(&self.rules, &block.header)?;
-        check::header(&self.rules, &around, block)?;
-        let executed = self.run(state, block, &around, hints, None)?;
-        check::outcome(&around, block, &executed)?;
-        Ok(executed)
+        self.checked(state, block, hints, None)
     }
 
     /// The same without comparing anything with the header: for blocks that are being made, or whose header is not at hand.
@@ -215,11 +211,7 @@ impl Executor {
         block: &Block,
         speculation: Speculation<D>,
     ) -> Result<Executed, Error> {
-        let around = Surroundings::new(&self.rules, &block.header)?;
-        check::header(&self.rules, &around, block)?;
-        let executed = self.run(state, block, &around, &Hints::senders(block), Some(speculation))?;
-        check::outcome(&around, block, &executed)?;
-        Ok(executed)
+        self.checked(state, block, &Hints::senders(block), Some(speculation))
     }
 
     /// The same without comparing anything with the header, as [`execute_unchecked`](Self::execute_unchecked).
@@ -235,6 +227,21 @@ impl Executor {
     ) -> Result<Executed, Error> {
         let around = Surroundings::new(&self.rules, &block.header)?;
         self.run(state, block, &around, &Hints::senders(block), Some(speculation))
+    }
+
+    /// Executes the block between what its header promises and what it says came out.
+    fn checked<D: State>(
+        &self,
+        state: &D,
+        block: &Block,
+        hints: &Hints,
+        speculation: Option<Speculation<D>>,
+    ) -> Result<Executed, Error> {
+        let around = Surroundings::new(&self.rules, &block.header)?;
+        check::header(&self.rules, &around, block)?;
+        let executed = self.run(state, block, &around, hints, speculation)?;
+        check::outcome(&around, block, &executed)?;
+        Ok(executed)
     }
 
     fn run<D: State>(

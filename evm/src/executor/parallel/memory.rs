@@ -25,6 +25,7 @@ use revm::{
 
 use super::{
     cell::{Account, Body, Entries, Origins, Slot, Wipe},
+    changed::Changed,
     scheduler::Run,
     speculation::Recorded,
 };
@@ -452,46 +453,6 @@ impl<'a, D: State> Memory<'a, D> {
         // Runs that do not count brought some too.
         changed.codes.retain(|hash, _| hashes.contains(hash));
         Ok(changed)
-    }
-}
-
-/// What the transactions of a block changed together.
-#[derive(Debug, Default)]
-pub(super) struct Changed {
-    accounts: Vec<(Address, Option<AccountInfo>)>,
-    /// Bodies that were read and did not change.
-    before: AddressMap<Option<AccountInfo>>,
-    slots: Vec<(Address, U256, U256, usize)>,
-    /// With the last transaction that did it.
-    wipes: AddressMap<usize>,
-    codes: B256Map<Bytecode>,
-}
-
-impl Changed {
-    /// Adds it to `changes`, which come before.
-    pub(super) fn add_to(self, changes: &mut Changes) {
-        for address in self.wipes.keys() {
-            changes.delete(*address);
-        }
-        for (address, info) in self.accounts {
-            match info {
-                Some(info) => changes.set_info(address, info),
-                None => changes.delete(address),
-            }
-        }
-        for (address, slot, value, transaction) in self.slots {
-            if self.wipes.get(&address).is_some_and(|wiped| *wiped > transaction) {
-                continue;
-            }
-            let change = changes.accounts.entry(address).or_insert_with(|| crate::changes::AccountChange {
-                info: self.before.get(&address).cloned().flatten(),
-                ..Default::default()
-            });
-            change.slots.insert(slot, value);
-        }
-        for (hash, code) in self.codes {
-            changes.codes.entry(hash).or_insert(code);
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! the block ([`memory`]). Where that turns out to have changed, it runs again ([`scheduler`]). What is known beforehand about who depends on whom ([`Hints`](super::Hints)) saves runs and decides nothing.
 
 mod cell;
+mod changed;
 mod fee;
 mod memory;
 mod scheduler;
@@ -127,7 +128,7 @@ pub(super) fn speculate<D: State + Clone>(
     let first = std::mem::take(state.changes_mut());
     let memory = Memory::new(state.base(), &first, block.transactions.len(), around.spec);
     let shared = Shared { stop: Some(stop), ..Shared::new(around, block, hints, memory) };
-    let Shared { outcomes, runs, memory, scheduler, .. } = shared.finish(pool, block.header.number)?;
+    let Shared { outcomes, memory, scheduler, .. } = shared.finish(pool, block.header.number)?;
     let outcomes =
         outcomes.into_iter().map(|outcome| outcome.into_inner().unwrap_or_else(PoisonError::into_inner));
     let outcomes = scheduler.into_runs().into_iter().zip(outcomes).collect();
@@ -135,7 +136,6 @@ pub(super) fn speculate<D: State + Clone>(
     Ok(Speculation {
         around: around.clone(),
         transactions: block.transactions.clone(),
-        runs: runs.into_inner(),
         older,
         first,
         recorded,

@@ -34,7 +34,6 @@ const PORTION: usize = 64;
 pub struct Speculation<D> {
     pub(super) around: Surroundings,
     pub(super) transactions: Vec<Recovered<Transaction>>,
-    pub(super) runs: u64,
     pub(super) older: D,
     /// What the protocol changed on the older state before the first transaction.
     pub(super) first: Changes,
@@ -47,11 +46,6 @@ impl<D> Speculation<D> {
     /// Whether it is of this block. By all that the transactions depend on: blocks that are being made have no hash.
     pub(in crate::executor) fn is_of(&self, around: &Surroundings, block: &Block) -> bool {
         self.around == *around && self.transactions == block.transactions
-    }
-
-    /// How often one of them was begun.
-    pub fn runs(&self) -> u64 {
-        self.runs
     }
 }
 
