@@ -1,7 +1,6 @@
 //! Reading everything and believing nothing.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bristlecone_delta::Locator;
@@ -26,7 +25,7 @@ pub struct Progress {
 }
 
 /// What a check found in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct CheckReport {
     /// Records whose checksums were verified.
@@ -39,6 +38,14 @@ pub struct CheckReport {
     pub runs: u64,
     /// Pages recomputed.
     pub pages: u64,
+    /// Damaged places that no kept version needs, [`MOST_TOLD`](Self::MOST_TOLD) at most: what a rollback or a repair gave up, say. They go when
+    /// their segments are written anew.
+    pub unneeded: Vec<Error>,
+}
+
+impl CheckReport {
+    /// So many damaged places are listed.
+    pub const MOST_TOLD: usize = 1_000;
 }
 
 /// A run of sealed versions that cannot be read in full.
@@ -53,16 +60,6 @@ pub struct DamagedRun {
     pub error: Error,
 }
 
-/// What [`Store::repair`] found and did.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct RepairReport {
-    /// Runs that were damaged, oldest first. Those up to the latest version that there is now are damaged still.
-    pub damaged: Vec<DamagedRun>,
-    /// The versions that were given up, if any.
-    pub lost: Option<RangeInclusive<u64>>,
-}
-
 impl Store {
     /// Verifies every checksum, recomputes the hashes of every stored page of every sealed run from its leaves, and compares
     /// them with what parents and seals hold. Unsealed versions are not part of it: [`flush`](Self::flush) first.
@@ -71,82 +68,112 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The first damage, with where it is. [`damage`](Self::damage) says what of the store it affects.
+    /// The first damage that a kept version needs, with where it is. [`damage`](Self::damage) says what of the store it affects.
     pub fn check(&self, mut progress: impl FnMut(Progress)) -> Result<CheckReport> {
         let core = &self.inner.core;
-        let stats = core.graph.segments.verify_all()?;
-        let runs = core.runs.now();
-        let kept = core.kept.load_full();
-        let pinned = kept.pins.iter().map(|pin| &pin.past.run);
-        let of = (runs.len() + kept.pins.len()) as u64;
-        let mut checker = Checker { core, known: HashMap::new() };
+        let mut unneeded = Vec::new();
+        core.graph.segments.verify(|damage| {
+            if unneeded.len() < CheckReport::MOST_TOLD {
+                unneeded.push(Error::from(damage));
+            }
+            Ok(())
+        })?;
+        let stats = core.graph.segments.stats();
         let mut report = CheckReport { records: stats.records, bytes: stats.bytes, ..CheckReport::default() };
-        for run in pinned.chain(runs.iter()) {
-            checker.run(run)?;
+        self.each_run(|checker, (run, need), at| {
+            // Where a record is damaged that this needs, it was met already: the place says more than what came of it.
+            checker.read(run, need).map_err(|error| unneeded.first().cloned().unwrap_or(error))?;
             report.runs += 1;
-            report.pages = checker.known.len() as u64;
-            progress(Progress { runs: report.runs, of, pages: report.pages });
-        }
+            report.pages = at.pages;
+            progress(at);
+            Ok(())
+        })?;
         // A run may be sealed again, and hold versions that went: so not by what seals say.
         report.versions = self.versions().iter().filter(|info| info.sealed).count() as u64;
+        report.unneeded = unneeded;
         Ok(report)
     }
 
-    /// The sealed runs that cannot be read in full, oldest first: as [`check`](Self::check), but run by run and to the end. Records that no kept version
-    /// needs are not looked at.
+    /// The sealed runs that cannot be read in full, pinned ones first and then oldest first: as [`check`](Self::check), but run by run and to the end.
     ///
     /// Cost: as that of `check`.
     pub fn damage(&self, mut progress: impl FnMut(Progress)) -> Vec<DamagedRun> {
-        let core = &self.inner.core;
-        let runs = core.runs.now();
-        let mut checker = Checker { core, known: HashMap::new() };
         let mut damaged = Vec::new();
-        for (at, run) in runs.iter().enumerate() {
-            if let Err(error) = checker.run(run).and_then(|()| checker.tables(run)) {
+        let outcome = self.each_run(|checker, (run, need), at| {
+            if let Err(error) = checker.read(run, need) {
                 damaged.push(DamagedRun { first: run.first, last: run.last, error });
             }
-            let (of, pages) = (runs.len() as u64, checker.known.len() as u64);
-            progress(Progress { runs: at as u64 + 1, of, pages });
-        }
+            progress(at);
+            Ok(())
+        });
+        debug_assert!(outcome.is_ok());
         damaged
     }
 
-    /// Goes back to the last version that can be read in full, where the newest ones cannot: what came after it is given up, as by
-    /// [`rollback`](Self::rollback), and must be committed again. Nothing is done where only older versions are damaged:
-    /// a store has no second copy of them, and [`prune`](Self::prune) gives them up.
-    ///
-    /// Cost: that of [`damage`](Self::damage), and of `rollback`.
-    ///
-    /// # Errors
-    ///
-    /// The first damage, where no version can be read in full: nothing was changed. As [`rollback`](Self::rollback) otherwise.
-    pub fn repair(&self, progress: impl FnMut(Progress)) -> Result<RepairReport> {
-        self.flush()?;
-        let damaged = self.damage(progress);
-        let runs = self.inner.core.runs.now();
-        let is_whole = |run: &&Arc<Run>| damaged.iter().all(|damaged| damaged.last != run.last);
-        let whole = runs.iter().rev().find(is_whole).map(|run| run.last);
-        let latest = self.latest_version();
-        if damaged.is_empty() || whole == latest {
-            return Ok(RepairReport { damaged, lost: None });
+    /// Calls `each` with every run that a kept version needs, and what it needs of it.
+    fn each_run(
+        &self,
+        mut each: impl FnMut(&mut Checker<'_>, (&Run, Need), Progress) -> Result<()>,
+    ) -> Result<()> {
+        let core = &self.inner.core;
+        let (runs, kept) = (core.runs.now(), core.kept.load_full());
+        // Versions inside a run stand on the one before it.
+        let mut all: Vec<(Arc<Run>, Need)> = Vec::with_capacity(runs.len());
+        for past in kept.pins.iter().map(|pin| &pin.past) {
+            if past.is_end() {
+                all.push((past.run.clone(), Need::End));
+            } else {
+                all.extend(past.before.clone().map(|before| (before, Need::End)));
+                all.push((past.run.clone(), Need::All));
+            }
         }
-        let (Some(whole), Some(latest)) = (whole, latest) else {
-            let first = damaged.into_iter().next();
-            return first.map_or_else(|| Ok(RepairReport::default()), |run| Err(run.error));
-        };
-        self.rollback(whole)?;
-        Ok(RepairReport { damaged, lost: Some(whole + 1..=latest) })
+        if let Some(first) = runs.first().filter(|first| kept.oldest < first.last) {
+            let before = runs.find(first.first).and_then(|past| past.before);
+            all.extend(before.map(|before| (before, Need::End)));
+        }
+        all.extend(runs.iter().map(|run| (run.clone(), Need::All)));
+        let mut checker = Checker::new(core);
+        for (at, (run, need)) in all.iter().enumerate() {
+            let (of, pages) = (all.len() as u64, checker.known.len() as u64);
+            each(&mut checker, (run, *need), Progress { runs: at as u64 + 1, of, pages })?;
+        }
+        Ok(())
     }
 }
 
-struct Checker<'a> {
+/// What of a run is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// Where it ends.
+    End,
+    /// The versions inside it too.
+    All,
+}
+
+/// Recomputes runs.
+pub(crate) struct Checker<'a> {
     core: &'a Core,
     known: HashMap<Locator, NodeRef>,
 }
 
+impl<'a> Checker<'a> {
+    pub(crate) fn new(core: &'a Core) -> Self {
+        Self { core, known: HashMap::new() }
+    }
+}
+
 impl Checker<'_> {
+    /// Reads what is needed of a run; nothing of the run before it.
+    pub(crate) fn read(&mut self, run: &Run, need: Need) -> Result<()> {
+        if self.core.graph.segments.seal(run.locator)? != run.seal {
+            return Err(Error::Damaged { what: format!("the seal of version {}", run.last) });
+        }
+        self.end(run)?;
+        if need == Need::All { self.tables(run) } else { Ok(()) }
+    }
+
     /// Recomputes the roots at the end of a run.
-    fn run(&mut self, run: &Run) -> Result<()> {
+    fn end(&mut self, run: &Run) -> Result<()> {
         let core = self.core;
         let mut roots = Vec::with_capacity(core.namespaces.len());
         for (namespace, sealed) in core.namespaces.iter().zip(&run.seal.namespaces) {

@@ -195,6 +195,19 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says that bytes of the store are not those that were written.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Storage(error) => matches!(
+                **error,
+                bristlecone_delta::Error::Corrupt { .. } | bristlecone_delta::Error::NoRecord { .. }
+            ),
+            Self::Poisoned(first) => first.is_damage(),
+            _ => false,
+        }
+    }
+
     /// What to say of prepared operations that a trie refused.
     pub(crate) fn refused(ops: &[Op<'_>], error: UpdateError) -> Self {
         let UpdateError::SlotWithoutAccount(at) = error else { return error.into() };

@@ -240,6 +240,15 @@ impl Options {
         Self { vfs, ..self }
     }
 
+    /// What of them is for the files of a store that is there.
+    pub(crate) fn of_files(&self) -> bristlecone_delta::Options {
+        bristlecone_delta::Options {
+            segment_bytes: self.segment_bytes,
+            log_bytes: self.log_bytes,
+            ..Default::default()
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<()> {
         let bad = |option, reason: &str| Err(Error::BadOption { option, reason: reason.into() });
         if self.roots == RootSchedule::Every(0) {

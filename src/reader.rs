@@ -55,7 +55,8 @@ impl Options {
         // Of the runs that went only the one before the first is wanted.
         let (runs, _) = Runs::walk(&segments, follower.last_seal(), kept.oldest, follower.last_seal())?;
         let core = Core::new(Graph::new(segments, options.cache_bytes), namespaces, runs, kept, &options)?;
-        Ok(Reader { store: Store::without_writer(core, dir), follower: Mutex::new(follower) })
+        let store = Store::without_writer(core, options.vfs.clone(), dir);
+        Ok(Reader { store, follower: Mutex::new(follower) })
     }
 }
 

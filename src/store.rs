@@ -5,6 +5,7 @@ use std::ops::RangeBounds;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
+use bristlecone_delta::vfs::Vfs;
 use bristlecone_delta::{LoggedBatch, SealedVersion, Stamp, decode_ops};
 use bristlecone_trie::{B256, Shape};
 
@@ -84,7 +85,8 @@ struct Threads {
 
 pub(crate) struct Inner {
     pub(crate) core: Arc<Core>,
-    dir: PathBuf,
+    pub(crate) vfs: Arc<dyn Vfs>,
+    pub(crate) dir: PathBuf,
     pub(crate) committer: Mutex<Committer>,
     threads: Mutex<Option<Threads>>,
     to_root: Sender<RootMessage>,
@@ -121,12 +123,7 @@ impl Store {
             let config = encode_config(options.first_version, &wanted);
             Ok(bristlecone_delta::Create { id: random_id(dir)?, config })
         });
-        let delta = bristlecone_delta::Options {
-            create: create.transpose()?,
-            segment_bytes: options.segment_bytes,
-            log_bytes: options.log_bytes,
-            ..Default::default()
-        };
+        let delta = bristlecone_delta::Options { create: create.transpose()?, ..options.of_files() };
         let mut opened = bristlecone_delta::open(options.vfs.clone(), dir, &delta)?;
         let (first_version, namespaces) = configured(&opened.identity, options, dir)?;
         let kept =
@@ -185,6 +182,7 @@ impl Store {
         Ok(Self {
             inner: Arc::new(Inner {
                 core,
+                vfs: options.vfs.clone(),
                 dir: dir.to_owned(),
                 committer: Mutex::new(committer),
                 threads: Mutex::new(Some(threads)),
@@ -196,7 +194,7 @@ impl Store {
     }
 
     /// A store that is read and never written: no thread works for it, and nobody can commit.
-    pub(crate) fn without_writer(core: Core, dir: &Path) -> Self {
+    pub(crate) fn without_writer(core: Core, vfs: Arc<dyn Vfs>, dir: &Path) -> Self {
         let committer =
             Committer { opening: 0, counter: 0, next_version: 0, latest: None, open: Open::default() };
         // Nobody listens at the other ends.
@@ -205,6 +203,7 @@ impl Store {
         Self {
             inner: Arc::new(Inner {
                 core: Arc::new(core),
+                vfs,
                 dir: dir.to_owned(),
                 committer: Mutex::new(committer),
                 threads: Mutex::new(None),
@@ -224,8 +223,13 @@ impl Store {
     /// The batch does not fit (nothing was committed), the store is poisoned or closed, or too much waits to be
     /// sealed and the options ask for a refusal.
     pub fn commit(&self, batch: Batch) -> Result<Commit> {
+        let prepared = batch.prepare(&self.inner.core.namespaces)?;
+        self.commit_prepared(prepared)
+    }
+
+    /// The same, of operations that are prepared.
+    pub(crate) fn commit_prepared(&self, prepared: Vec<(u16, Prepared)>) -> Result<Commit> {
         let inner = &self.inner;
-        let prepared = batch.prepare(&inner.core.namespaces)?;
         inner.core.wait_for_room(|| inner.tell_root(RootMessage::Cut))?;
         let mut committer = inner.committer()?;
         let stamp = committer.next_stamp()?;
@@ -425,6 +429,16 @@ pub(crate) fn state_of(core: &Core, run: &Run) -> Result<Arc<VersionState>> {
     }))
 }
 
+/// The operations of a logged commit.
+pub(crate) fn prepared(core: &Core, logged: &LoggedBatch) -> Result<Vec<(u16, Prepared)>> {
+    let ops = decode_ops(&logged.payload)?;
+    if ops.iter().any(|(at, _)| usize::from(*at) >= core.namespaces.len()) {
+        let what = format!("the logged commit {} (an unknown namespace)", logged.version);
+        return Err(Error::Damaged { what });
+    }
+    Ok(ops.iter().map(|(at, ops)| (*at, Prepared::from_ops(ops))).collect())
+}
+
 /// Applies the logged commits that no seal covers, under the versions and stamps they had.
 fn replay(
     core: &Core,
@@ -443,11 +457,7 @@ fn replay(
         {
             return Err(damaged("it does not follow the one before"));
         }
-        let ops = decode_ops(&logged.payload)?;
-        if ops.iter().any(|(at, _)| usize::from(*at) >= core.namespaces.len()) {
-            return Err(damaged("an unknown namespace"));
-        }
-        let prepared = ops.iter().map(|(at, ops)| (*at, Prepared::from_ops(ops))).collect();
+        let prepared = prepared(core, logged)?;
         let identity = Identity { version: logged.version, stamp: logged.stamp };
         let state = apply(core, committer.latest.as_deref(), identity, prepared)?;
         let _ = state.logged.set(logged.end);

@@ -44,8 +44,7 @@ pub struct Follower {
 /// # Errors
 /// `NotAStore`, `NewerFormat`, `OlderFormat`, `Corrupt`, `Io`.
 pub fn follow(vfs: Arc<dyn Vfs>, dir: &Path) -> Result<Follower> {
-    let absent = || Error::NotAStore { path: dir.to_owned(), what: "it has no identity file" };
-    let identity = identity::read(&*vfs, dir)?.ok_or_else(absent)?;
+    let identity = identity::found(&*vfs, dir)?;
     let segments = Arc::new(Segments::new(Checker::new(&identity.id)));
     let mut this = Follower {
         vfs,

@@ -114,6 +114,11 @@ pub(crate) fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Option<Identity>> {
     Identity::decode(&bytes, &path).map(Some)
 }
 
+/// The identity of the store in `dir`, which must be there.
+pub(crate) fn found(vfs: &dyn Vfs, dir: &Path) -> Result<Identity> {
+    read(vfs, dir)?.ok_or_else(|| Error::NotAStore { path: dir.to_owned(), what: "it has no identity file" })
+}
+
 /// Writes the identity of the store in `dir`, and makes it durable.
 pub(crate) fn write(vfs: &dyn Vfs, dir: &Path, identity: &Identity) -> Result<()> {
     let bytes = identity.encode()?;

@@ -16,6 +16,7 @@ pub mod ids;
 pub mod log;
 pub mod page;
 pub mod recover;
+pub mod salvage;
 pub mod seal;
 pub mod segment;
 pub mod space;
@@ -29,9 +30,10 @@ pub use error::{Error, Result};
 pub use follow::{Follower, follow};
 pub use identity::{Create, Identity};
 pub use ids::{Locator, Stamp};
-pub use log::{Log, LogPosition};
+pub use log::{Log, LogPosition, LoggedBatch, Remains};
 pub use page::{Chain, ChildEntry, Found, Loaded, PagePath};
-pub use recover::{LoggedBatch, Opened, Options, open};
+pub use recover::{Opened, Options, open};
+pub use salvage::{Cut, Wreck};
 pub use seal::{Pin, Seal, Sealed, SealedNamespace, SealedVersion};
 pub use segment::{
     Compaction, Compactor, GroupWriter, SegmentEnd, SegmentStats, SegmentView, SegmentWriter, Segments,

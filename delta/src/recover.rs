@@ -21,7 +21,7 @@ use crate::log::{
 };
 use crate::segment::{Compactor, Scan, SegmentWriter, WriterState, scan};
 use crate::vfs::{OpenMode, Vfs, VfsFile};
-use crate::{Error, Locator, Result, Seal, Sealed, SegmentEnd, Segments, Stamp};
+use crate::{Error, Locator, LoggedBatch, Result, Seal, Sealed, SegmentEnd, Segments, Stamp};
 
 /// How to open.
 #[derive(Clone, Debug)]
@@ -42,21 +42,6 @@ impl Default for Options {
     fn default() -> Self {
         Self { create: None, read_only: false, segment_bytes: 64 << 20, log_bytes: 16 << 20, max_deltas: 16 }
     }
-}
-
-/// A commit that was logged and not sealed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoggedBatch {
-    /// The version number.
-    pub version: u64,
-    /// The commit.
-    pub stamp: Stamp,
-    /// The commit it was built on.
-    pub parent: Option<Stamp>,
-    /// What was logged ([`decode_ops`](crate::decode_ops) reads it).
-    pub payload: Vec<u8>,
-    /// The position behind it in the log.
-    pub end: LogPosition,
 }
 
 /// An open store. Drop the writers before the lock.
@@ -164,7 +149,15 @@ pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> 
     opened.opening = context.opening;
     let log = match chain.filter(|_| clean) {
         Some(chain) => Continued::resume(&context, &logs, &chain, end)?,
-        None => Continued::restart(&context, &logs, sealed_to, end, &tail.order, &mut opened)?,
+        None => {
+            let numbers = logs.numbers().collect();
+            let old = OldLogs { numbers, last_sequence: logs.last_sequence(), free: logs.free.clone() };
+            let (log, ends) = Continued::restart(&context, old, sealed_to, end, &tail.order)?;
+            for (batch, end) in opened.tail.iter_mut().zip(ends) {
+                batch.end = end;
+            }
+            log
+        }
     };
     drop(logs); // The log's bytes are mapped by it, and will now be written to.
     opened.log = Some(log.open(context)?);
@@ -194,28 +187,21 @@ fn settle_identity(
     dir: &Path,
     options: &Options,
 ) -> Result<(Identity, Option<Box<dyn Send + Sync>>)> {
-    let found = identity::read(vfs, dir)?;
-    let absent = || Error::NotAStore { path: dir.to_owned(), what: "it has no identity file" };
     if options.read_only {
-        return Ok((found.ok_or_else(absent)?, None));
+        return Ok((identity::found(vfs, dir)?, None));
     }
-    if found.is_none() {
-        if options.create.is_none() {
-            return Err(absent());
-        }
+    if options.create.is_none() {
+        identity::found(vfs, dir)?;
+    } else if identity::read(vfs, dir)?.is_none() {
         identity::may_create(vfs, dir)?;
         vfs.create_dir_all(dir).at("create", dir)?;
     }
-    let path = dir.join("lock");
-    let lock = vfs.lock(&path).map_err(|source| match source.kind() {
-        std::io::ErrorKind::WouldBlock => Error::Locked { path },
-        _ => Error::Io { op: "lock", path, source },
-    })?;
+    let lock = take_lock(vfs, dir)?;
     // Somebody else may have made it in between.
     let identity = match (identity::read(vfs, dir)?, &options.create) {
         (Some(identity), _) => identity,
         (None, Some(create)) => Identity::from(create),
-        (None, None) => return Err(absent()),
+        (None, None) => identity::found(vfs, dir)?,
     };
     let log = dir.join("log");
     if !vfs.exists(&log).at("look at", &log)? {
@@ -225,8 +211,17 @@ fn settle_identity(
     Ok((identity, Some(lock)))
 }
 
+/// Takes the exclusive lock of the store in `dir`.
+pub(crate) fn take_lock(vfs: &dyn Vfs, dir: &Path) -> Result<Box<dyn Send + Sync>> {
+    let path = dir.join("lock");
+    vfs.lock(&path).map_err(|source| match source.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { path },
+        _ => Error::Io { op: "lock", path, source },
+    })
+}
+
 /// Makes the directories of a store, and makes their names durable.
-fn make_dirs(vfs: &dyn Vfs, dir: &Path, parts: &[&PathBuf]) -> Result<()> {
+pub(crate) fn make_dirs(vfs: &dyn Vfs, dir: &Path, parts: &[&PathBuf]) -> Result<()> {
     for part in parts {
         vfs.create_dir_all(part).at("create", part)?;
     }
@@ -298,8 +293,18 @@ impl<'l> Tail<'l> {
     }
 }
 
+/// The files of the batch log before a new one takes their place.
+pub(crate) struct OldLogs {
+    /// The numbers of those in use.
+    pub(crate) numbers: Vec<u64>,
+    /// The number behind that of the last record anywhere.
+    pub(crate) last_sequence: u64,
+    /// Files out of use.
+    pub(crate) free: Vec<PathBuf>,
+}
+
 /// Where the log goes on.
-struct Continued {
+pub(crate) struct Continued {
     file: Arc<dyn VfsFile>,
     at: LogPosition,
     live: Vec<(u64, u64)>,
@@ -323,18 +328,18 @@ impl Continued {
         Ok(Self { file, at, live, sealed: (end, chain.start), free, opened: false })
     }
 
-    /// After any other stop: in a new file, which begins with all that is not sealed. Older files no longer count.
-    fn restart(
+    /// After any other stop: in a new file, which begins with all that is not sealed. Older files no longer count. Also where in it
+    /// each commit of `order` ends.
+    pub(crate) fn restart(
         context: &LogContext,
-        logs: &FoundLogs,
+        old: OldLogs,
         sealed_to: Option<LogPosition>,
         end: SegmentEnd,
         order: &[Record<'_>],
-        opened: &mut Opened,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Vec<LogPosition>)> {
         let sealed_to = sealed_to.unwrap_or_default();
-        let number = logs.numbers().next_back().unwrap_or(0).max(sealed_to.file) + 1;
-        let sequence = logs.last_sequence().max(sealed_to.sequence);
+        let number = old.numbers.iter().copied().max().unwrap_or(0).max(sealed_to.file) + 1;
+        let sequence = old.last_sequence.max(sealed_to.sequence);
         let predecessor = LogPosition { sequence, ..LogPosition::default() };
         let mut header = LogHeader {
             number,
@@ -346,18 +351,15 @@ impl Continued {
         };
         let first = header.first();
         let mut at = first;
-        let mut bytes = Vec::new();
-        let mut batches = opened.tail.iter_mut();
+        let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for record in order.iter().chain([&Record::Opening { sealed: end }]) {
             at = put_record(record, &at, sequence, context.opening, &context.checker, &mut bytes);
-            if matches!(record, Record::Batch { .. })
-                && let Some(batch) = batches.next()
-            {
-                batch.end = at;
+            if matches!(record, Record::Batch { .. }) {
+                ends.push(at);
             }
         }
         header.durable_end = at.offset;
-        let mut free = logs.free.clone();
+        let mut free = old.free;
         let file = match new_file(context, &header, &bytes, None) {
             // Files out of use hold the space that is wanted.
             Err(Error::Io { source, .. })
@@ -370,8 +372,9 @@ impl Continued {
             }
             made => made?,
         };
-        let free = set_all_free(context, logs.numbers(), free)?;
-        Ok(Self { file, at, live: vec![(number, at.offset)], sealed: (end, first), free, opened: true })
+        let free = set_all_free(context, old.numbers.into_iter(), free)?;
+        let live = vec![(number, at.offset)];
+        Ok((Self { file, at, live, sealed: (end, first), free, opened: true }, ends))
     }
 
     /// The log, ready for the stamps of this opening.

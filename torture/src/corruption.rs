@@ -373,45 +373,58 @@ fn judge_reader(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check {
     Ok(())
 }
 
-/// Repairs a damaged image. What there is afterwards is right from the last version that could be read in full, and goes on; whether anything was given up.
-fn repair(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<&'static str> {
-    let Ok(store) = victim.config.options(image.clone()).open(DIR) else { return Ok("not opened twice") };
+/// Repairs a damaged image. What there is afterwards is right from the last version that could be read in full, and goes on; what was made of it.
+fn repair(victim: &Victim, damage: &Damage, image: &SimVfs, rng: &mut Rng) -> Check<&'static str> {
     let mut model = victim.model.clone();
-    model.cut(store.latest_version());
-    let report = match store.repair(|_| ()) {
-        Ok(report) => report,
+    let (store, report) = match victim.config.options(image.clone()).repair(DIR, |_| ()) {
+        Ok(repaired) => repaired,
         Err(error) if is_typed(&error.to_string()) => return Ok("beyond repair"),
+        // Damage to the identity, say, which keeps it from being known for a store.
+        Err(_) if victim.config.options(image.clone()).open(DIR).is_err() => return Ok("beyond repair"),
         Err(error) => return Err(format!("repairing: {error:?}")),
     };
-    let latest = store.latest_version();
-    let wanted = report.lost.as_ref().map_or(model.last_version(), |lost| lost.start().checked_sub(1));
-    if latest != wanted {
-        return Err(format!("repaired to version {latest:?}, not {wanted:?}"));
+    let (latest, wanted) = (store.latest_version(), model.last_version());
+    let told = |what: &str| format!("after a repair ({report:?}): {what}");
+    let is_whole = victim.closed && damage.file().starts_with(Path::new(DIR).join("log"));
+    if latest > wanted || latest < wanted && (is_whole || victim.closed && report.lost.is_none()) {
+        return Err(told(&format!("version {latest:?} is the latest, not {wanted:?}")));
+    }
+    if let Some(lost) = report.lost
+        && (latest.map(|latest| latest + 1) != Some(lost.first) && latest.is_some()
+            || latest == wanted && lost.last.is_some())
+    {
+        return Err(told(&format!("version {latest:?} is the latest of {wanted:?}")));
     }
     model.cut(latest);
     if let Some(latest) = latest {
-        verify::version_at(&store, &model, latest, Depth::ALL, rng)
-            .map_err(|what| format!("after a repair ({report:?}): {what}"))?;
+        verify::version_at(&store, &model, latest, Depth::ALL, rng).map_err(|what| told(&what))?;
+        for version in report.restored.clone().into_iter().flatten() {
+            verify::version_at(&store, &model, version, Depth::READS, rng).map_err(|what| told(&what))?;
+        }
     }
-    let is_left = report.damaged.iter().any(|run| Some(run.last) <= latest);
+    let is_left = report.left().count() > 0;
     if !is_left && let Some(still) = store.damage(|_| ()).first() {
-        return Err(format!("damaged after a repair: {still:?}"));
+        return Err(told(&format!("damaged: {still:?}")));
+    }
+    if !is_left && let Err(error) = store.check(|_| ()) {
+        return Err(told(&format!("a check: {error:?}")));
     }
     let changes = batches::random(&model, 10, false, rng);
     let version = model.commit(&changes).expect("the batch fits");
-    let failed = |error: bristlecone::Error| format!("after a repair ({report:?}): {error}");
+    let failed = |error: bristlecone::Error| told(&error.to_string());
     let commit = store.commit(batches::batch_of(&model.namespaces, &changes)).map_err(failed)?;
     let root = commit.root().wait().map_err(failed)?;
     if root != model.at(version).root {
-        return Err(format!("version {version} got the root {root} after a repair"));
+        return Err(told(&format!("version {version} got the root {root}")));
     }
     drop(commit);
     store.close().map_err(failed)?;
-    Ok(match (&report.lost, is_left) {
-        (Some(_), false) => "repaired by giving newer versions up",
-        (Some(_), true) => "repaired in part, by giving newer versions up",
-        (None, true) => "older versions damaged for good",
-        (None, false) => "nothing to repair",
+    Ok(match (report.changed(), latest < wanted, is_left) {
+        (true, false, false) => "repaired, nothing lost",
+        (true, true, false) => "repaired by giving newer versions up",
+        (true, _, true) => "repaired in part",
+        (false, _, true) => "older versions damaged for good",
+        (false, _, false) => "nothing to repair",
     })
 }
 
@@ -495,10 +508,10 @@ pub fn campaign(plan: &Plan) -> Totals {
         if met == Met::Shorter && !damage.file().starts_with(Path::new(DIR).join("log")) {
             return Err("the end of the log is missing, which is whole".into());
         }
-        if met == Met::ErrorLater {
+        if matches!(met, Met::ErrorLater | Met::Refused) {
             let image = victim.sim.killed_at(usize::MAX);
             damage.strike(&image, &victim.stale).map_err(|error| format!("doing damage again: {error}"))?;
-            totals.add(repair(victim, &image, &mut Rng::new(victim.seed))?, 1);
+            totals.add(repair(victim, damage, &image, &mut Rng::new(victim.seed))?, 1);
         }
         totals.add("damaged images", 1);
         totals.add(damage.kind(), 1);

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bristlecone::{DamagedRun, Options, StorageError};
+use bristlecone::{DamagedRun, Options};
 use serde::Serialize;
 
 use crate::{
@@ -18,7 +18,8 @@ use crate::{
 pub(crate) struct Args {
     /// The store's directory.
     dir: PathBuf,
-    /// Where the newest versions are damaged, go back to the last one that can be read in full. What came after it is lost, and has to be committed again.
+    /// Where the newest versions are damaged, or the store cannot be opened, go back to the last version that can be read in full, and make again what came after
+    /// it from the batch log, as far as that still holds it. The rest is lost, and has to be committed again. Take a copy of the directory first.
     #[arg(long)]
     repair: bool,
 }
@@ -35,6 +36,8 @@ struct Out {
     pages: u64,
     records: u64,
     bytes: u64,
+    /// Damaged places that no kept version needs.
+    unneeded: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -78,9 +81,13 @@ struct Repaired {
     ok: bool,
     /// The latest version now.
     version: Option<u64>,
+    /// What kept it from being opened.
+    unopened: Option<String>,
     damaged: Vec<Affected>,
-    /// The first and the last version that were given up.
-    lost: Option<(u64, u64)>,
+    /// The first and the last version that were made again.
+    restored: Option<(u64, u64)>,
+    /// The versions that were given up for good: the first, and the last where it is known.
+    lost: Option<(u64, Option<u64>)>,
 }
 
 pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
@@ -98,9 +105,19 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         }
     }
     let out = result?;
+    for place in out.unneeded.iter().take(SHOWN) {
+        output.note(&format!("no kept version needs it: {place}"));
+    }
     output.result(&out, || {
         format!(
-            "all in order: {} sealed versions in {} runs, {} pages recomputed, {} records, {}{}",
+            "{}: {} sealed versions in {} runs, {} pages recomputed, {} records, {}{}",
+            match out.unneeded.len() {
+                0 => "all in order".to_owned(),
+                places => format!(
+                    "all kept versions are in order ({} damaged places are needed by none, and go when their segments are written anew)",
+                    thousands(places as u64)
+                ),
+            },
             thousands(out.versions),
             thousands(out.runs),
             thousands(out.pages),
@@ -128,6 +145,7 @@ fn examine(args: &Args) -> Result<Out, Failure> {
         pages: report.pages,
         records: report.records,
         bytes: report.bytes,
+        unneeded: report.unneeded.iter().map(ToString::to_string).collect(),
     })
 }
 
@@ -150,39 +168,64 @@ fn affected(args: &Args) -> Vec<Affected> {
 
 fn repair(args: &Args, output: &mut Output) -> Result<(), Failure> {
     parse::must_exist(&args.dir)?;
-    let store = Options::new().create(false).open(&args.dir).map_err(|error| {
-        let damaged = matches!(&error, bristlecone::Error::Storage(of) if matches!(**of, StorageError::Corrupt { .. }));
+    let repaired = Options::new().create(false).repair(&args.dir, progress("repair"));
+    let (store, report) = repaired.map_err(|error| {
+        let damaged = error.is_damage();
         let failure = Failure::from(error);
         if damaged {
-            failure.hint("what is needed to open the store is damaged, which cannot be repaired: take it from a backup")
+            failure.hint("no version can be read in full, and the batch log does not reach that far back: nothing was changed; take the store from a backup")
         } else {
             failure
         }
     })?;
-    let report = store.repair(progress("repair"))?;
     let version = store.latest_version();
     store.close()?;
-    let damaged = Affected::of(&report.damaged);
-    Affected::say(&damaged, output);
-    let lost = report.lost.map(|lost| (*lost.start(), *lost.end()));
-    let left = damaged.iter().filter(|one| version.is_some_and(|version| one.last <= version)).count();
-    let out = Repaired { ok: left == 0, version, damaged, lost };
-    output.result(&out, || {
-        let mut text = match out.lost {
-            Some((first, last)) => format!(
-                "versions {first} to {last} are given up: commit them again; version {} is the latest",
-                first - 1
-            ),
-            None if out.ok => "no kept version is damaged: nothing was changed".to_owned(),
-            None => "the latest version is in order: nothing was changed".to_owned(),
-        };
-        if left > 0 {
-            text += &format!(
-                "; {} older runs of versions stay damaged, for there is no second copy of them: `prune` gives them up",
-                thousands(left as u64)
-            );
-        }
-        text
-    })?;
+    if let Some(error) = &report.unopened {
+        output.note(&format!("it was cut off before this: {error}"));
+        output.note("the segments as they were are in the directory `damaged` of the store");
+    }
+    Affected::say(&Affected::of(&report.damaged), output);
+    let left = report.left().count();
+    let out = Repaired {
+        ok: left == 0,
+        version,
+        unopened: report.unopened.as_ref().map(ToString::to_string),
+        damaged: Affected::of(&report.damaged),
+        restored: report.restored.as_ref().map(|range| (*range.start(), *range.end())),
+        lost: report.lost.map(|lost| (lost.first, lost.last)),
+    };
+    output.result(&out, || say(&out, report.changed(), left))?;
     if out.ok { Ok(()) } else { Err(Failure::new("some kept versions are still damaged")) }
+}
+
+/// A repair in words.
+fn say(out: &Repaired, changed: bool, left: usize) -> String {
+    let mut parts = Vec::new();
+    if let Some((first, last)) = out.restored {
+        parts.push(format!("versions {first} to {last} were made again from the batch log"));
+    }
+    match out.lost {
+        Some((first, Some(last))) => {
+            parts.push(format!("versions {first} to {last} are lost: commit them again"))
+        }
+        Some((first, None)) => {
+            parts.push(format!("what came from version {first} on is lost: commit it again"))
+        }
+        None if changed => parts.push("nothing is lost".to_owned()),
+        None if out.ok => parts.push("no kept version is damaged: nothing was changed".to_owned()),
+        None => parts.push("the latest version is in order: nothing was changed".to_owned()),
+    }
+    if changed {
+        parts.push(match out.version {
+            Some(version) => format!("version {version} is the latest"),
+            None => "the store is empty".to_owned(),
+        });
+    }
+    if left > 0 {
+        parts.push(format!(
+            "{} older runs of versions stay damaged, for there is no second copy of them: `prune` gives them up",
+            thousands(left as u64)
+        ));
+    }
+    parts.join("; ")
 }

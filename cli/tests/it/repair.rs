@@ -19,32 +19,45 @@ fn segment(dir: &str) -> (PathBuf, usize) {
     (file, used)
 }
 
-#[test]
-fn damage_is_told_by_version_and_a_repair_goes_back_to_what_can_be_read() {
-    let scratch = Scratch::new();
-    let whole = scratch.path("whole");
+/// A store of a few versions, each of which changes every key, sealed one by one; its batch log is a ring of files of `log_bytes`.
+fn make(dir: &str, log_bytes: u64) {
     let options = Options::new()
         .namespace(Namespace::flat(SchemeKind::Blake3).raw())
         .segment_bytes(2 << 20)
-        .log_bytes(64 << 10);
-    let store = options.open(&whole).unwrap();
+        .log_bytes(log_bytes);
+    let store = options.open(dir).unwrap();
     for version in 0..VERSIONS {
         let mut batch = Batch::new();
         for key in 0..300u64 {
-            batch.put(&(key * 0x9e37_79b9).to_be_bytes(), &[version as u8; 40]);
+            batch.put(&key_of(key), &[version as u8; 40]);
         }
         store.commit(batch).unwrap();
         store.flush().unwrap();
     }
     store.close().unwrap();
-    assert!(run(&["check", &whole, "--repair"]).ok().stdout.contains("nothing was changed"));
+}
 
-    let (_, used) = segment(&whole);
-    let (mut repaired, mut refused, mut older) = (0, 0, 0);
-    // The last ones are of the last group's table, which the store cannot be opened without.
-    for at in (1..40).map(|part| used * part / 40).chain([used - 8]) {
-        let dir = scratch.path(&format!("damaged at {at}"));
-        copy(Path::new(&whole), Path::new(&dir));
+fn key_of(key: u64) -> [u8; 8] {
+    (key * 0x9e37_79b9).to_be_bytes()
+}
+
+/// What became of damaged copies of a store.
+#[derive(Debug, Default)]
+struct Outcomes {
+    nothing_lost: usize,
+    in_part: usize,
+    lost: usize,
+    older: usize,
+    refused: usize,
+}
+
+/// Damages copies of a store in many places, one each, and has them repaired.
+fn damage(scratch: &Scratch, whole: &str, outcomes: &mut Outcomes) {
+    let (_, used) = segment(whole);
+    // The last one is of the last group's table, which the store cannot be opened without.
+    for at in (1..14).map(|part| used * part / 14).chain([used - 8]) {
+        let dir = scratch.path(&format!("damaged at {at} {used}"));
+        copy(Path::new(whole), Path::new(&dir));
         let (file, _) = segment(&dir);
         let mut bytes = fs::read(&file).unwrap();
         let before = bytes[at];
@@ -56,32 +69,59 @@ fn damage_is_told_by_version_and_a_repair_goes_back_to_what_can_be_read() {
             continue;
         }
         let damaged = checked.fails(1, &[]).json()["damaged"].as_array().unwrap().clone();
-        let Some(last) = damaged.last() else {
-            let done = run(&["check", &dir, "--repair"]);
-            refused += usize::from(done.code == Some(1) && done.stderr.contains("backup"));
+        let done = run(&["check", &dir, "--repair", "--json"]);
+        if done.stdout.is_empty() {
+            done.fails(1, &["nothing was changed", "backup"]);
+            outcomes.refused += 1;
             continue;
-        };
-        let (last, done) = (last["last"].as_u64().unwrap(), run(&["check", &dir, "--repair", "--json"]));
-        if last < VERSIONS - 1 {
-            assert_eq!(done.json()["lost"], serde_json::Value::Null);
+        }
+        let report = done.json();
+        let latest = report["version"].as_u64().unwrap();
+        let (restored, lost) = (&report["restored"], &report["lost"]);
+        let newest_was_damaged = damaged.last().is_none_or(|last| last["last"] == VERSIONS - 1);
+        if !newest_was_damaged {
+            assert!(restored.is_null() && lost.is_null() && latest == VERSIONS - 1, "{report}");
             done.fails(1, &["still damaged"]);
-            older += 1;
+            outcomes.older += 1;
             continue;
         }
-        let first = damaged[0]["first"].as_u64().unwrap();
-        if first == 0 {
-            done.fails(1, &["every kept version"]);
-            continue;
+        match lost.as_array() {
+            None => {
+                assert!(restored.is_array() && latest == VERSIONS - 1, "{report}");
+                outcomes.nothing_lost += 1;
+            }
+            Some(lost) => {
+                assert_eq!(lost[0], latest + 1, "{report}");
+                assert!(lost[1] == VERSIONS - 1 || lost[1].is_null(), "{report}");
+                *(if restored.is_array() { &mut outcomes.in_part } else { &mut outcomes.lost }) += 1;
+            }
         }
-        let lost = done.json()["lost"].clone();
-        assert_eq!(lost[1], VERSIONS - 1, "{lost}");
-        let latest = run(&["stats", &dir, "--json"]).ok().json()["version"].as_u64().unwrap();
-        assert_eq!(lost[0], latest + 1);
+        assert_eq!(report["ok"].as_bool(), Some(done.code == Some(0)), "{report}");
         if done.code == Some(0) {
-            repaired += 1;
+            let sound = run(&["check", &dir]).ok();
+            assert!(sound.stdout.contains("in order"), "{}", sound.stdout);
+        }
+        let store = Options::new().open_read_only(&dir).unwrap();
+        for version in latest.saturating_sub(1)..=latest {
+            let Ok(snapshot) = store.at(version) else { continue };
+            let value = snapshot.get(&key_of(299)).unwrap().unwrap();
+            assert_eq!(&value[..], [version as u8; 40], "{report}");
         }
     }
-    assert!(repaired > 0 && older > 0 && refused > 0, "{repaired} {older} {refused}");
+}
+
+#[test]
+fn damage_is_told_by_version_and_a_repair_goes_back_to_what_can_be_read_and_forth_by_the_log() {
+    let scratch = Scratch::new();
+    let mut outcomes = Outcomes::default();
+    for log_bytes in [4 << 10, 1 << 20] {
+        let whole = scratch.path(&format!("whole {log_bytes}"));
+        make(&whole, log_bytes);
+        assert!(run(&["check", &whole, "--repair"]).ok().stdout.contains("nothing was changed"));
+        damage(&scratch, &whole, &mut outcomes);
+    }
+    let Outcomes { nothing_lost, in_part, lost, older, .. } = outcomes;
+    assert!(nothing_lost > 0 && in_part + lost > 0 && older > 0, "{outcomes:?}");
     run(&["check", &scratch.path("nowhere"), "--repair"]).fails(1, &["nowhere", "does not exist"]);
     let file = scratch.file("a file", "text");
     run(&["check", &text(Path::new(&file)), "--repair"]).fails(1, &["a file"]);

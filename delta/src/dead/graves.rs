@@ -204,6 +204,16 @@ impl Graves {
     }
 }
 
+/// Forgets what the file of graves of the store in `dir` says.
+pub(crate) fn forget(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+    let path = dir.join(FILE);
+    if vfs.exists(&path).at("look at", &path)? {
+        vfs.remove(&path).at("remove", &path)?;
+        vfs.sync_dir(dir).at("sync", dir)?;
+    }
+    Ok(())
+}
+
 impl Held {
     fn decode(&self) -> Vec<Locator> {
         // It was encoded here, or decoded once already.

@@ -12,6 +12,7 @@
 
 mod graves;
 
+pub(crate) use graves::forget;
 pub use graves::{GraveStats, Graves, SavedGraves};
 
 use crate::codec::{Bad, Reader, put_varint};

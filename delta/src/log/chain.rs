@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::file::{FoundLog, FoundRecord, file_number, log_path};
+use super::file::{FoundLog, FoundRecord, log_path};
 use super::record::Record;
 use super::{LogContext, LogPosition};
 use crate::checksum::Checker;
-use crate::error::At;
 use crate::vfs::OpenMode;
 use crate::{Error, Result, SegmentEnd};
 
@@ -35,17 +34,12 @@ pub(crate) struct Chain<'l> {
 impl FoundLogs {
     /// Reads all log files.
     pub(crate) fn read(context: &LogContext, mode: OpenMode) -> Result<Self> {
-        let mut found = Self::default();
-        if !context.vfs.exists(&context.dir).at("look at", &context.dir)? {
-            return Ok(found);
-        }
-        for path in context.vfs.read_dir(&context.dir).at("list", &context.dir)? {
-            if let Some(number) = file_number(&path, "log") {
-                let log = FoundLog::read(&*context.vfs, path, number, &context.id, &context.checker, mode)?;
-                found.files.insert(number, log);
-            } else if file_number(&path, "free").is_some() {
-                found.free.push(path);
-            }
+        let (numbers, free) = super::names(context)?;
+        let mut found = Self { files: BTreeMap::new(), free };
+        for number in numbers {
+            let path = log_path(&context.dir, number);
+            let log = FoundLog::read(&*context.vfs, path, number, &context.id, &context.checker, mode)?;
+            found.files.insert(number, log);
         }
         Ok(found)
     }

@@ -151,6 +151,23 @@ impl FoundLog {
         checker: &Checker,
         mode: OpenMode,
     ) -> Result<Self> {
+        let found = Self::read_so_far(vfs, path, number, id, checker, mode)?;
+        let end = found.end().offset;
+        if end < found.header.durable_end {
+            return Err(Error::corrupt(&found.path, end, "a log record is damaged"));
+        }
+        Ok(found)
+    }
+
+    /// The same where records that were durable may be missing at the end.
+    pub(crate) fn read_so_far(
+        vfs: &dyn Vfs,
+        path: PathBuf,
+        number: u64,
+        id: &[u8; STORE_ID_BYTES],
+        checker: &Checker,
+        mode: OpenMode,
+    ) -> Result<Self> {
         let file = vfs.open(&path, mode).at("open", &path)?;
         let len = file.len().at("look at", &path)?;
         let bytes = match mode {
@@ -164,9 +181,6 @@ impl FoundLog {
         while let Some(record) = found.record_at(&at, checker) {
             at = record.end;
             found.records.push(record);
-        }
-        if at.offset < header.durable_end {
-            return Err(Error::corrupt(&found.path, at.offset, "a log record is damaged"));
         }
         Ok(found)
     }
@@ -196,6 +210,12 @@ impl FoundLog {
     /// Where the chain of records ends.
     pub(crate) fn end(&self) -> LogPosition {
         self.records.last().map_or(self.header.first(), |record| record.end)
+    }
+
+    /// Whether records are missing at the end that were durable once.
+    pub(crate) fn is_cut_short(&self, checker: &Checker) -> bool {
+        let end = self.end();
+        end.offset < self.header.durable_end || self.knows_durable(end.sequence, end.offset, checker)
     }
 
     /// What a record of this file says.

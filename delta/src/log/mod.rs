@@ -8,6 +8,7 @@
 mod chain;
 mod file;
 mod record;
+mod remains;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use bristlecone_trie::B256;
 pub(crate) use chain::{Chain, FoundLogs};
 pub(crate) use file::{LogHeader, log_path};
 pub(crate) use record::{Record, put_record};
+pub use remains::Remains;
 
 use crate::checksum::Checker;
 use crate::codec::at_most;
@@ -27,7 +29,8 @@ use crate::segment::create_whole;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 use crate::{Error, Result, Sealed, SegmentEnd, Stamp};
 
-/// So many released files are kept for use; others are removed.
+/// So many released files are kept for use; others are removed. The oldest is used or removed first: what the newer ones hold may be
+/// wanted still ([`Remains`]).
 const KEPT_FREE: usize = 4;
 
 /// A place between two records of the batch log.
@@ -41,6 +44,21 @@ pub struct LogPosition {
     pub sequence: u64,
     /// Checksum of the record that ends here.
     pub checksum: u64,
+}
+
+/// A commit that was logged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedBatch {
+    /// The version number.
+    pub version: u64,
+    /// The commit.
+    pub stamp: Stamp,
+    /// The commit it was built on.
+    pub parent: Option<Stamp>,
+    /// What was logged ([`decode_ops`](crate::decode_ops) reads it).
+    pub payload: Vec<u8>,
+    /// The position behind it in the log.
+    pub end: LogPosition,
 }
 
 /// What a log needs of its surroundings.
@@ -245,7 +263,8 @@ impl Log {
             durable_end: FIRST_LOG_RECORD,
         };
         self.poisoned = true;
-        let file = new_file(&self.context, &header, &[], self.free.pop())?;
+        let oldest = (!self.free.is_empty()).then(|| self.free.remove(0));
+        let file = new_file(&self.context, &header, &[], oldest)?;
         self.poisoned = false;
         self.write(&record)?;
         debug_assert_eq!(self.at, predecessor);
@@ -294,6 +313,21 @@ pub(crate) fn new_file(
     Ok(file)
 }
 
+/// The numbers of the log files in use, and the paths of those out of use, ascending.
+pub(crate) fn names(context: &LogContext) -> Result<(Vec<u64>, Vec<PathBuf>)> {
+    let (mut numbers, mut free) = (Vec::new(), Vec::new());
+    if context.vfs.exists(&context.dir).at("look at", &context.dir)? {
+        for path in context.vfs.read_dir(&context.dir).at("list", &context.dir)? {
+            if let Some(number) = file::file_number(&path, "log") {
+                numbers.push(number);
+            } else if file::file_number(&path, "free").is_some() {
+                free.push(path);
+            }
+        }
+    }
+    Ok((numbers, free))
+}
+
 /// Takes log file `number` out of use. Durable once the directory is synced, and only then may it be written to.
 pub(crate) fn set_free(context: &LogContext, number: u64) -> Result<PathBuf> {
     let path = log_path(&context.dir, number);
@@ -304,8 +338,7 @@ pub(crate) fn set_free(context: &LogContext, number: u64) -> Result<PathBuf> {
 
 /// Removes free files beyond those worth keeping.
 pub(crate) fn drop_surplus(context: &LogContext, free: &mut Vec<PathBuf>) -> Result<()> {
-    while free.len() > KEPT_FREE {
-        let Some(path) = free.pop() else { break };
+    for path in free.drain(..free.len().saturating_sub(KEPT_FREE)) {
         context.vfs.remove(&path).at("remove", &path)?;
     }
     Ok(())

@@ -279,12 +279,12 @@ impl Compacted {
         Ok(out)
     }
 
-    /// Verifies every checksum, whatever was verified before.
-    pub(crate) fn verify_all(&self, segment: u32, checker: &Checker, path: &Path) -> Result<()> {
-        let numbers: Vec<u32> = self.numbers(segment, checker, path)?.into_iter().flatten().collect();
-        let Some(group) = &self.group else { return Ok(()) };
-        let number = |index: u32| numbers.get(index as usize).copied().unwrap_or(u32::MAX);
-        group.verify_all(number, segment, checker, path)
+    /// Forgets which checksums were verified.
+    pub(crate) fn forget_verified(&self) {
+        self.index_verified.store(false, Ordering::Release);
+        if let Some(group) = &self.group {
+            group.forget_verified();
+        }
     }
 }
 

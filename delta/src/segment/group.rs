@@ -116,10 +116,16 @@ impl Group {
         checker: &Checker,
         path: &Path,
     ) -> Result<()> {
+        self.forget_verified();
         self.verify_table(segment, checker, path)?;
-        self.verified.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         (0..self.header.records)
             .try_for_each(|index| self.record(index, (segment, number(index)), checker, path).map(drop))
+    }
+
+    /// Forgets which checksums were verified.
+    pub(crate) fn forget_verified(&self) {
+        self.table_verified.store(false, Ordering::Release);
+        self.verified.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
     /// The size of the record at `index`, and its checksum, once the table was verified.

@@ -26,7 +26,7 @@ use group::Group;
 pub(crate) use header::GroupHeader;
 pub use header::SegmentEnd;
 use header::SegmentHeader;
-pub(crate) use scan::{Scan, scan};
+pub(crate) use scan::{Scan, copy_file, scan, scan_so_far};
 #[cfg(shuttle)]
 use shuttle::sync::Mutex;
 #[cfg(not(shuttle))]
@@ -203,14 +203,13 @@ impl Segment {
         }
     }
 
-    /// Verifies every checksum, whatever was verified before.
-    fn verify_all(&self, checker: &Checker) -> Result<()> {
+    /// Forgets which checksums were verified.
+    fn forget_verified(&self) {
         match &self.content {
-            Content::Appended { groups, .. } => groups.iter().try_for_each(|(_, published)| {
-                let first = published.group.first();
-                published.group.verify_all(|index| first + index, self.header.number, checker, &self.path)
-            }),
-            Content::Compacted(compacted) => compacted.verify_all(self.header.number, checker, &self.path),
+            Content::Appended { groups, .. } => {
+                groups.iter().for_each(|(_, published)| published.group.forget_verified());
+            }
+            Content::Compacted(compacted) => compacted.forget_verified(),
         }
     }
 
@@ -385,11 +384,25 @@ impl SegmentView<'_> {
         }
     }
 
-    /// Verifies every checksum, and calls `each` with every record.
-    pub(crate) fn walk(&self, mut each: impl FnMut(Locator, &[u8]) -> Result<()>) -> Result<()> {
+    /// Verifies every checksum, whatever was verified before, and calls `each` with every record or what is wrong in place of it.
+    pub(crate) fn walk(&self, mut each: impl FnMut(Result<(Locator, &[u8])>) -> Result<()>) -> Result<()> {
         for segment in self.list.iter() {
-            segment.verify_all(self.checker)?;
-            self.walk_segment(segment.header.number, &mut each)?;
+            segment.forget_verified();
+            let numbers = match segment.numbers(self.checker) {
+                Ok(numbers) => numbers,
+                Err(error) => {
+                    each(Err(error))?;
+                    continue;
+                }
+            };
+            for number in numbers.into_iter().flatten() {
+                let Some(locator) = Locator::new(segment.header.number, number) else { continue };
+                match segment.record(number, self.checker) {
+                    Ok(Some(record)) => each(Ok((locator, record)))?,
+                    Ok(None) => {}
+                    Err(error) => each(Err(error))?,
+                }
+            }
         }
         Ok(())
     }

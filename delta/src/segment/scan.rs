@@ -95,32 +95,29 @@ pub(crate) fn scan(
     mode: OpenMode,
 ) -> Result<Scan> {
     let mut scan = Scan { dir: dir.to_owned(), segments: Vec::new(), opening: 0 };
-    if !vfs.exists(dir).at("look at", dir)? {
-        return Ok(scan);
-    }
-    let paths = vfs.read_dir(dir).at("list", dir)?;
-    if mode == OpenMode::Write {
-        // Files in the making: they mean nothing, and take space.
-        for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "tmp")) {
-            vfs.remove(path).at("remove", path)?;
-        }
-    }
-    let mut numbers: Vec<u32> = paths.iter().filter_map(|path| segment_number(path)).collect();
-    numbers.sort_unstable();
-    for (number, expected) in numbers.into_iter().zip(1..) {
-        if number != expected {
-            return Err(Error::corrupt(&segment_path(dir, expected), 0, "a segment is missing"));
-        }
-        let found = find_segment(vfs, dir, (number, id), checker, mode)?;
-        scan.check_follows(&found.header)?;
-        scan.opening = scan.opening.max(found.header.opening);
-        scan.opening = found.groups.iter().fold(scan.opening, |max, group| max.max(group.header.opening));
-        scan.segments.push(found);
-    }
+    scan.read(vfs, id, checker, mode)?;
     Ok(scan)
 }
 
-/// Reads the header of a segment, and of its groups if it was not compacted.
+/// The same up to where something is damaged, if anything is.
+///
+/// # Errors
+/// What is no damage.
+pub(crate) fn scan_so_far(
+    vfs: &dyn Vfs,
+    dir: &Path,
+    id: &[u8; STORE_ID_BYTES],
+    checker: &Checker,
+    mode: OpenMode,
+) -> Result<Scan> {
+    let mut scan = Scan { dir: dir.to_owned(), segments: Vec::new(), opening: 0 };
+    match scan.read(vfs, id, checker, mode) {
+        Ok(()) | Err(Error::Corrupt { .. }) => Ok(scan),
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads the header of a segment.
 fn find_segment(
     vfs: &dyn Vfs,
     dir: &Path,
@@ -146,13 +143,14 @@ fn find_segment(
     if len < FIRST_GROUP {
         return Err(Error::corrupt(&path, len, "a segment is cut off in its header"));
     }
-    let mut found = FoundSegment { header, path, file, len, groups: Vec::new(), compacted: None };
-    find_groups(&mut found, checker)?;
-    Ok(found)
+    Ok(FoundSegment { header, path, file, len, groups: Vec::new(), compacted: None })
 }
 
 /// Follows the chain of groups in one segment as far as it goes.
 fn find_groups(found: &mut FoundSegment, checker: &Checker) -> Result<()> {
+    if found.compacted.is_some() {
+        return Ok(());
+    }
     let mut bytes = [0; GROUP_HEADER_BYTES];
     loop {
         let start = found.next_start();
@@ -174,6 +172,42 @@ fn find_groups(found: &mut FoundSegment, checker: &Checker) -> Result<()> {
 }
 
 impl Scan {
+    /// Takes in what is there, up to the first error.
+    fn read(
+        &mut self,
+        vfs: &dyn Vfs,
+        id: &[u8; STORE_ID_BYTES],
+        checker: &Checker,
+        mode: OpenMode,
+    ) -> Result<()> {
+        let dir = self.dir.clone();
+        if !vfs.exists(&dir).at("look at", &dir)? {
+            return Ok(());
+        }
+        let paths = vfs.read_dir(&dir).at("list", &dir)?;
+        if mode == OpenMode::Write {
+            // Files in the making: they mean nothing, and take space.
+            for path in paths.iter().filter(|path| path.extension().is_some_and(|end| end == "tmp")) {
+                vfs.remove(path).at("remove", path)?;
+            }
+        }
+        let mut numbers: Vec<u32> = paths.iter().filter_map(|path| segment_number(path)).collect();
+        numbers.sort_unstable();
+        for (number, expected) in numbers.into_iter().zip(1..) {
+            if number != expected {
+                return Err(Error::corrupt(&segment_path(&dir, expected), 0, "a segment is missing"));
+            }
+            let mut found = find_segment(vfs, &dir, (number, id), checker, mode)?;
+            self.check_follows(&found.header)?;
+            let groups = find_groups(&mut found, checker);
+            self.opening = self.opening.max(found.header.opening);
+            self.opening = found.groups.iter().fold(self.opening, |max, group| max.max(group.header.opening));
+            self.segments.push(found);
+            groups?;
+        }
+        Ok(())
+    }
+
     /// Where the groups end.
     pub(crate) fn end(&self) -> SegmentEnd {
         self.segments.last().map_or(SegmentEnd::default(), FoundSegment::end)
@@ -203,6 +237,27 @@ impl Scan {
         match self.segments.last() {
             Some(last) => (last.path.clone(), last.next_start()),
             None => (segment_path(&self.dir, 1), 0),
+        }
+    }
+
+    /// Where the last records of groups are, the newest group first: each a seal.
+    pub(crate) fn last_records(&self) -> Vec<Locator> {
+        let of = |segment: &FoundSegment| {
+            let number = segment.header.number;
+            let last = |group: &FoundGroup| {
+                Locator::new(number, (group.header.first + group.header.records).checked_sub(1)?)
+            };
+            segment.groups.iter().rev().filter_map(last).collect::<Vec<_>>()
+        };
+        self.segments.iter().rev().flat_map(of).collect()
+    }
+
+    /// Forgets the groups after the one that `last` is the last record of; all of them without one.
+    pub(crate) fn cut_after(&mut self, last: Option<Locator>) {
+        let number = last.map_or(0, Locator::segment);
+        self.segments.retain(|segment| segment.header.number <= number);
+        if let (Some(segment), Some(last)) = (self.segments.last_mut(), last) {
+            segment.groups.retain(|group| group.header.first <= last.record());
         }
     }
 
@@ -247,15 +302,7 @@ impl Scan {
         let len = segment_bytes.max(used);
         let (from, from_path) = (Arc::clone(&last.file), last.path.clone());
         last.file = create_whole(vfs, &self.dir, &last.path, len, None, |file, path| {
-            let mut buffer = Vec::new();
-            let mut at = 0;
-            while at < used {
-                buffer.resize(COPY_BYTES.min(used - at) as usize, 0);
-                from.read_exact_at(&mut buffer, at).at("read", &from_path)?;
-                file.write_all_at(&buffer, at).at("write", path)?;
-                at += buffer.len() as u64;
-            }
-            Ok(())
+            copy((&*from, &from_path), (file, path), used)
         })?;
         last.len = len;
         Ok(())
@@ -315,6 +362,26 @@ impl Scan {
     pub(crate) fn goes_on(&self) -> (u32, u64) {
         self.segments.last().map_or((0, 0), |last| (last.header.number, last.next_start()))
     }
+}
+
+/// Copies the first `len` bytes of a file.
+fn copy(from: (&dyn VfsFile, &Path), to: (&dyn VfsFile, &Path), len: u64) -> Result<()> {
+    let mut buffer = Vec::new();
+    let mut at = 0;
+    while at < len {
+        buffer.resize(COPY_BYTES.min(len - at) as usize, 0);
+        from.0.read_exact_at(&mut buffer, at).at("read", from.1)?;
+        to.0.write_all_at(&buffer, at).at("write", to.1)?;
+        at += buffer.len() as u64;
+    }
+    Ok(())
+}
+
+/// Makes a durable copy of the file at `path` in the directory `dir`, under `name`.
+pub(crate) fn copy_file(vfs: &dyn Vfs, path: &Path, dir: &Path, name: &Path) -> Result<()> {
+    let from = vfs.open(path, OpenMode::Read).at("open", path)?;
+    let len = from.len().at("look at", path)?;
+    create_whole(vfs, dir, name, len, None, |file, to| copy((&*from, path), (file, to), len)).map(drop)
 }
 
 /// Whether any group was written to `segment` behind `stop`. Its header is written only when all groups before it
