@@ -61,6 +61,16 @@ pub enum Error {
         /// The version that was to be the parent.
         version: u64,
     },
+    /// A version before the oldest one, which a pin alone keeps: a rollback cannot go there.
+    #[error(
+        "version {version} is kept by a pin alone: a rollback goes back to version {oldest} at most, for what died since cannot live again"
+    )]
+    RollbackToPin {
+        /// What was asked for.
+        version: u64,
+        /// The oldest version that is kept without pins.
+        oldest: u64,
+    },
     /// No version is pinned by this name.
     #[error("no version is pinned as `{name}`")]
     NoPin {
@@ -141,12 +151,12 @@ pub enum Error {
         /// The bound.
         limit: u64,
     },
-    /// Pages that unsealed versions superseded take more memory than a store with this `cache_bytes` allows, and the options ask for a refusal.
-    /// Nothing was committed.
+    /// Unsealed versions, with the pages that they made, take more memory than a store with this `cache_bytes` allows, and the options ask for a refusal. Nothing was
+    /// committed.
     #[error(
-        "{bytes} bytes of superseded pages wait to be sealed, {limit} are allowed: wait for a seal and try again"
+        "{bytes} bytes of batches and pages wait to be sealed, {limit} are allowed: wait for a seal and try again"
     )]
-    Superseded {
+    UnsealedPages {
         /// Bytes waiting.
         bytes: u64,
         /// The bound.

@@ -453,6 +453,8 @@ impl PageKind {
 #[derive(Debug, Default)]
 pub(crate) struct Touched {
     pub(crate) inserted: Vec<SlotId>,
+    /// What the pages of those take, in bytes.
+    pub(crate) inserted_bytes: u64,
     pub(crate) loaded: Vec<SlotId>,
     /// Slots of the version before whose pages had been evicted and are in memory again.
     pub(crate) filled: Vec<SlotId>,
@@ -550,7 +552,9 @@ impl Arena for Committing<'_> {
     fn insert(&self, page: &[u8]) -> u64 {
         match self.graph.slots.insert(page) {
             Ok(id) => {
-                self.touched.borrow_mut().inserted.push(id);
+                let mut touched = self.touched.borrow_mut();
+                touched.inserted.push(id);
+                touched.inserted_bytes += page.len() as u64;
                 Reference::Slot(id).word()
             }
             Err(_) => {

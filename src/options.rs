@@ -100,7 +100,7 @@ pub enum RootSchedule {
 pub enum Backpressure {
     /// It waits.
     Block,
-    /// It answers [`Error::Busy`], [`Error::Superseded`] or [`Error::Unrooted`].
+    /// It answers [`Error::Busy`], [`Error::UnsealedPages`] or [`Error::Unrooted`].
     Refuse,
 }
 
@@ -170,14 +170,14 @@ impl Options {
     }
 
     /// Changed keys after which a run of versions is sealed. 1 seals every version. Default 80,000. A run is sealed earlier
-    /// where it is old, or where its batches hold 256 MiB (half of `cache_bytes`, if that is less, but at least 64 MiB), or the pages that it superseded 96 MiB (an
-    /// eighth of `cache_bytes`, if that is less, but at least 16 MiB).
+    /// where it is old (a second, with 2,000 keys; a minute, whatever it has), or where its batches hold 256 MiB (half of `cache_bytes`, if that is less, but at least 8 MiB), or the pages
+    /// that it made 384 MiB (a third of `cache_bytes`, if that is less, but at least 4 MiB). The shorter runs are, the more a version takes on disk.
     #[must_use]
     pub fn seal_keys(self, seal_keys: u64) -> Self {
         Self { seal_keys, ..self }
     }
 
-    /// Changed keys that may wait to be sealed before `commit` holds back. Default 160,000. It holds back too where the pages that wait with them take
+    /// Changed keys that may wait to be sealed before `commit` holds back. Default 160,000. It holds back too where their pages and batches take
     /// twice what has a run sealed early.
     #[must_use]
     pub fn max_unsealed_keys(self, max_unsealed_keys: u64) -> Self {

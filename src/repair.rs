@@ -9,6 +9,8 @@ use std::path::Path;
 
 use bristlecone_delta::{LoggedBatch, Remains, SealedVersion, Segments, salvage};
 
+use bristlecone_trie::B256;
+
 use crate::check::{Checker, DamagedRun, Need, Progress};
 use crate::graph::Graph;
 use crate::kept::Kept;
@@ -173,17 +175,19 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// The first damage, where no version can be read in full: nothing was changed. As [`rollback`](Self::rollback) and
+    /// The first damage, where no version can be read in full: nothing was changed. After any other, or a stop, a repair goes on where this one was. As [`rollback`](Self::rollback) and
     /// [`commit`](Self::commit) otherwise.
     pub fn repair(&self, progress: impl FnMut(Progress)) -> Result<RepairReport> {
         self.flush()?;
+        let vfs = &*self.inner.vfs;
         let damaged = self.damage(progress);
         let runs = self.inner.core.runs.now();
         let is_whole = |last: u64| damaged.iter().all(|damaged| damaged.last != last);
         let whole = runs.iter().rev().map(|run| run.last).find(|last| is_whole(*last));
         let latest = self.latest_version();
         if damaged.is_empty() || whole == latest {
-            return Ok(RepairReport { damaged, ..RepairReport::default() });
+            let restored = self.go_on()?;
+            return Ok(RepairReport { damaged, restored, ..RepairReport::default() });
         }
         let (Some(whole), Some(latest)) = (whole, latest) else {
             let first = damaged.into_iter().next();
@@ -192,21 +196,24 @@ impl Store {
         let given_up = runs.iter().flat_map(|run| &run.seal.versions).filter(|sealed| sealed.version > whole);
         let given_up: Vec<SealedVersion> = given_up.cloned().collect();
         let logged = {
-            let remains = Remains::read(&*self.inner.vfs, &self.inner.dir)?;
+            let remains = Remains::read(vfs, &self.inner.dir)?;
             let logged = given_up.iter().map_while(|sealed| remains.commit(sealed.stamp));
             logged.collect::<Vec<_>>()
         };
         let pins = self.pins();
+        // A stop from here on must not lose them.
+        Remains::keep(vfs, &self.inner.dir)?;
         self.rollback(whole)?;
         let mut last = whole;
         for (logged, sealed) in logged.iter().zip(&given_up) {
-            self.commit_again(logged, sealed)?;
+            self.commit_again(logged, sealed.root)?;
             last = sealed.version;
         }
         for pin in pins.iter().filter(|pin| pin.version > whole && pin.version <= last) {
             self.pin(&pin.name, pin.version)?;
         }
         self.flush()?;
+        Remains::forget_kept(vfs, &self.inner.dir)?;
         Ok(RepairReport {
             damaged,
             restored: (last > whole).then_some(whole + 1..=last),
@@ -215,23 +222,51 @@ impl Store {
         })
     }
 
+    /// Goes on with a repair that was stopped after it had gone back: makes again what is left of what it would have made; the versions. Pins do not come
+    /// back.
+    fn go_on(&self) -> Result<Option<RangeInclusive<u64>>> {
+        let (vfs, dir) = (&*self.inner.vfs, &self.inner.dir);
+        let kept = Remains::read_kept(vfs, dir)?;
+        let mut restored = None;
+        if !kept.is_empty() {
+            let versions = self.versions();
+            let from = versions.iter().rposition(|info| kept.goes_on_from(info.stamp));
+            if let Some((from, made)) = from.and_then(|at| versions.get(at..)?.split_first()) {
+                let wanted = kept.after(Some(from.stamp), 0);
+                // Its own commits, and nobody else's.
+                let is_same = made.iter().zip(&wanted).all(|(info, stamp)| {
+                    let root = kept.root(*stamp);
+                    root.is_none_or(|root| info.root.is_none_or(|info| info == root))
+                });
+                let left = wanted.get(made.len()..).filter(|_| is_same).unwrap_or_default();
+                for logged in left.iter().map_while(|stamp| kept.commit(*stamp)) {
+                    self.commit_again(&logged, kept.root(logged.stamp))?;
+                    restored = Some(from.version + 1..=logged.version);
+                }
+                self.flush()?;
+            }
+        }
+        Remains::forget_kept(vfs, dir)?;
+        Ok(restored)
+    }
+
     /// Makes a commit again that was given up: it gets the version and the root that it had.
-    fn commit_again(&self, logged: &LoggedBatch, sealed: &SealedVersion) -> Result<()> {
+    fn commit_again(&self, logged: &LoggedBatch, root: Option<B256>) -> Result<()> {
         let ops = prepared(&self.inner.core, logged)?;
         let commit = match self.commit_prepared(ops.clone()) {
-            Err(Error::Busy { .. } | Error::Superseded { .. } | Error::Unrooted { .. }) => {
+            Err(Error::Busy { .. } | Error::UnsealedPages { .. } | Error::Unrooted { .. }) => {
                 self.flush()?;
                 self.commit_prepared(ops)
             }
             made => made,
         }?;
-        let is_same = match sealed.root {
+        let is_same = match root {
             Some(root) => commit.root().wait()? == root,
             None => true,
         };
-        if is_same && commit.version() == sealed.version {
+        if is_same && commit.version() == logged.version {
             return Ok(());
         }
-        Err(Error::Damaged { what: format!("version {}, made again from the batch log,", sealed.version) })
+        Err(Error::Damaged { what: format!("version {}, made again from the batch log,", logged.version) })
     }
 }

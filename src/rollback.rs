@@ -33,7 +33,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::VersionNotKept`], [`Error::NoVersion`], damage met on the way: nothing was changed. [`Error::Poisoned`] where a write failed:
+    /// [`Error::VersionNotKept`], [`Error::RollbackToPin`], [`Error::NoVersion`], damage met on the way: nothing was changed. [`Error::Poisoned`] where a write failed:
     /// reopening finds the store as it was before or as it should be after.
     pub fn rollback(&self, version: u64) -> Result<()> {
         let inner = &self.inner;
@@ -45,6 +45,10 @@ impl Store {
         inner.flush()?;
         if version == latest.version {
             return Ok(());
+        }
+        let oldest = core.oldest().unwrap_or(0);
+        if version < oldest {
+            return Err(Error::RollbackToPin { version, oldest });
         }
         let past = core.runs.find(version).ok_or_else(|| core.not_kept(version))?;
         let own = committer.next_stamp()?;

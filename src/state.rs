@@ -42,8 +42,6 @@ pub(crate) struct Replaced {
     pub(crate) trees: Vec<u64>,
     /// The marks of keys that came.
     pub(crate) added: Vec<u64>,
-    /// What the pages take that were not stored yet, in bytes: memory until the run is sealed.
-    pub(crate) unstored_bytes: u64,
 }
 
 impl Replaced {
@@ -92,6 +90,8 @@ pub(crate) struct VersionState {
     pub(crate) replaced: UntilSealed<Replaced>,
     /// Keys that it changed.
     pub(crate) changed: u64,
+    /// What the pages take that it made, in bytes: memory until it is sealed, whether later versions superseded them or not.
+    pub(crate) page_bytes: u64,
     pub(crate) durable: Arc<Event<()>>,
     pub(crate) root: Arc<Event<B256>>,
     /// For each namespace the hashes below its root page, where they will be of use once this is sealed.

@@ -421,6 +421,7 @@ pub(crate) fn state_of(core: &Core, run: &Run) -> Result<Arc<VersionState>> {
         batch: Operations::default(),
         replaced: UntilSealed::default(),
         changed: 0,
+        page_bytes: 0,
         durable: Arc::new(Event::done(())),
         root: Arc::new(Event::done(root)),
         tops: OnceLock::new(),

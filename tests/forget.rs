@@ -141,7 +141,9 @@ impl World {
                 self.held.retain(|(version, _)| *version <= to);
                 Ok(())
             }
-            Err(Error::VersionNotKept { .. }) if to < self.kept.oldest => Ok(()),
+            Err(Error::VersionNotKept { .. } | Error::RollbackToPin { .. }) if to < self.kept.oldest => {
+                Ok(())
+            }
             other => Err(format!("rolling back to {to}: {other:?}, {:?}", self.kept)),
         }
     }

@@ -40,9 +40,9 @@ impl Failure {
 impl From<bristlecone::Error> for Failure {
     fn from(error: bristlecone::Error) -> Self {
         let hint = match &error {
-            bristlecone::Error::VersionNotKept { first, last, .. } => Some(format!(
-                "choose a version from {first} to {last} with --at, or leave --at out for the latest"
-            )),
+            bristlecone::Error::VersionNotKept { first, last, .. } => {
+                Some(format!("choose a version from {first} to {last}, or one that `pin DIR` lists"))
+            }
             bristlecone::Error::NoVersion => {
                 Some("`bristlecone init DIR --genesis FILE` makes the first version".to_owned())
             }

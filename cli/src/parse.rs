@@ -48,6 +48,11 @@ pub(crate) fn root(text: &str) -> Result<B256, String> {
     fixed("a root", text).map(B256::new)
 }
 
+/// A version's number.
+pub(crate) fn version(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "a version is a whole number, as `versions DIR` lists them".to_owned())
+}
+
 /// Opens a store that must be there, for reading only: whoever writes it is not disturbed, and no byte is changed.
 pub(crate) fn open(dir: &Path) -> Result<Reader, Failure> {
     must_exist(dir)?;
@@ -132,5 +137,7 @@ mod tests {
         assert!(address(&format!("0x0x{}", "1".repeat(38))).is_err());
         assert!(root(&format!("0x0x{}", "1".repeat(62))).is_err());
         assert_eq!(quantity(U256::ZERO), "0x0");
+        assert_eq!(version("17"), Ok(17));
+        assert!(version("latest").is_err() && version("-1").is_err());
     }
 }

@@ -82,8 +82,9 @@ pub(crate) fn build(
         parent: parent.map(|parent| parent.stamp),
         spaces,
         batch: Operations::new(batch),
-        replaced: UntilSealed::new(replaced(core, &applied)),
+        replaced: UntilSealed::new(replaced(&applied)),
         changed,
+        page_bytes: applied.iter().map(|touched| touched.inserted_bytes).sum(),
         durable: Arc::new(Event::new()),
         root: Arc::new(Event::new()),
         tops: OnceLock::new(),
@@ -184,14 +185,11 @@ fn update(
 }
 
 /// What the commit took the place of.
-fn replaced(core: &Core, applied: &[Touched]) -> Replaced {
+fn replaced(applied: &[Touched]) -> Replaced {
     let mut out = Replaced::default();
     out.leaves.reserve_exact(applied.iter().map(|touched| touched.superseded.len()).sum());
     for touched in applied {
         for page in &touched.superseded {
-            if core.graph.slots.locator(page.id).is_none() {
-                out.unstored_bytes += u64::from(page.bytes);
-            }
             match page.kind {
                 PageKind::Root => out.roots.push(page.id),
                 PageKind::Inner => out.inner.push((page.id, page.born)),

@@ -105,20 +105,23 @@ pub(crate) struct Core {
 pub(crate) struct Unsealed {
     pub(crate) keys: u64,
     pub(crate) versions: u64,
-    /// What those versions take with their batches, and what the pages take that they superseded before those were stored.
+    /// What those versions take with their batches, and what the pages take that they made.
     pub(crate) bytes: u64,
-    pub(crate) superseded_bytes: u64,
+    pub(crate) page_bytes: u64,
     /// Versions that wait for their scheduled roots.
     pub(crate) unrooted: u64,
     /// When a commit that found no room last asked for a cut.
     pub(crate) urged: Option<Instant>,
 }
 
-/// A run is sealed once the pages that it superseded before they were stored take this much: they leave memory with its seal. Small commits
-/// copy a page or two a level for each key, so that runs of them come to this long before they have many keys. Twice as much may wait.
-pub(crate) fn run_superseded(cache_bytes: u64) -> u64 {
-    (cache_bytes / 8).clamp(16 << 20, 96 << 20)
+/// A run is sealed once the pages that it made take this much: they cannot leave memory before. Twice as much may wait. With a large cache the number of its keys
+/// comes first, but for mini-blocks, which copy a page or two a level for each key; a small one is held by this.
+pub(crate) fn run_page_bytes(cache_bytes: u64) -> u64 {
+    (cache_bytes / 3).clamp(LEAST_PAGE_BYTES, MOST_PAGE_BYTES)
 }
+
+const LEAST_PAGE_BYTES: u64 = 4 << 20;
+const MOST_PAGE_BYTES: u64 = 384 << 20;
 
 /// So often a commit that finds no room asks for a cut.
 const URGE_AGAIN: Duration = Duration::from_millis(10);
@@ -286,8 +289,9 @@ impl Core {
                 unsealed = wait(&self.room, unsealed);
                 continue;
             }
-            let superseded = 2 * run_superseded(self.cache_bytes);
-            if unsealed.keys <= self.max_unsealed_keys && unsealed.superseded_bytes <= superseded {
+            let page_bytes = 2 * run_page_bytes(self.cache_bytes);
+            let waiting = unsealed.page_bytes + unsealed.bytes;
+            if unsealed.keys <= self.max_unsealed_keys && waiting <= page_bytes {
                 return Ok(());
             }
             // Again and again: what was asked for may have come before the commit that it was meant for.
@@ -299,7 +303,7 @@ impl Core {
                 return Err(if unsealed.keys > self.max_unsealed_keys {
                     Error::Busy { unsealed: unsealed.keys, limit: self.max_unsealed_keys }
                 } else {
-                    Error::Superseded { bytes: unsealed.superseded_bytes, limit: superseded }
+                    Error::UnsealedPages { bytes: waiting, limit: page_bytes }
                 });
             }
             unsealed = wait_for(&self.room, &self.unsealed, unsealed, URGE_AGAIN);
@@ -311,7 +315,7 @@ impl Core {
         unsealed.keys += state.weight();
         unsealed.versions += 1;
         unsealed.bytes += state.unsealed_bytes();
-        unsealed.superseded_bytes += state.replaced.get().unstored_bytes;
+        unsealed.page_bytes += state.page_bytes;
         unsealed.unrooted += u64::from(self.is_scheduled(state.version));
     }
 
@@ -341,7 +345,7 @@ impl Core {
             unsealed.keys -= state.weight().min(unsealed.keys);
             unsealed.versions -= 1;
             unsealed.bytes -= state.unsealed_bytes().min(unsealed.bytes);
-            unsealed.superseded_bytes -= state.replaced.get().unstored_bytes;
+            unsealed.page_bytes -= state.page_bytes.min(unsealed.page_bytes);
         }
         unsealed.urged = None;
         drop(unsealed);

@@ -13,7 +13,7 @@ use super::log::LogMessage;
 use super::proposal::Node;
 use super::seal::SealMessage;
 use super::trim::Trimmer;
-use super::{Core, add, run_superseded, tops};
+use super::{Core, add, run_page_bytes, tops};
 use crate::event::Asked;
 use crate::graph::{Pinned, hash_below_with, hash_with};
 use crate::options::Namespace;
@@ -28,7 +28,7 @@ const SMALL_RUN: u64 = 2_000;
 /// A run is sealed once its batches hold this much, where the cache is large: half of the cache otherwise, but not less than
 /// the second. What of a run its end does not show goes into one record of the log, and records are bounded.
 const RUN_BYTES: u64 = 256 << 20;
-const LEAST_RUN_BYTES: u64 = 64 << 20;
+const LEAST_RUN_BYTES: u64 = 8 << 20;
 /// So much of what hashing works with is kept from run to run.
 const KEPT_WORKSPACE: usize = 32 << 20;
 /// Hashing fills all cores, and the log thread, which has a tenth of a millisecond to do, would wait for a slice of one of them. So it
@@ -78,7 +78,7 @@ struct Run {
     versions: Vec<Arc<VersionState>>,
     keys: u64,
     bytes: u64,
-    superseded: u64,
+    page_bytes: u64,
     since: Instant,
 }
 
@@ -89,7 +89,7 @@ pub(crate) fn run(
     log: &Sender<LogMessage>,
     seals: &Sender<SealMessage>,
 ) {
-    let mut run = Run { versions: Vec::new(), keys: 0, bytes: 0, superseded: 0, since: Instant::now() };
+    let mut run = Run { versions: Vec::new(), keys: 0, bytes: 0, page_bytes: 0, since: Instant::now() };
     let run_bytes = (core.cache_bytes / 2).clamp(LEAST_RUN_BYTES, RUN_BYTES);
     let mut trimmer = Trimmer::default();
     let mut hasher = Hasher { core, log, workspaces: Workspaces::default() };
@@ -109,10 +109,10 @@ pub(crate) fn run(
                 trimmer.trim(core, &state);
                 run.keys += state.weight();
                 run.bytes += state.sealed_bytes();
-                run.superseded += state.replaced.get().unstored_bytes;
+                run.page_bytes += state.page_bytes;
                 run.versions.push(state);
                 let is_full = run.keys >= core.seal_keys || run.bytes >= run_bytes;
-                if is_full || run.superseded >= run_superseded(core.cache_bytes) {
+                if is_full || run.page_bytes >= run_page_bytes(core.cache_bytes) {
                     cut(&mut hasher, &mut trimmer, &mut run, seals);
                 }
             }
@@ -147,7 +147,7 @@ fn cut(hasher: &mut Hasher<'_>, trimmer: &mut Trimmer, run: &mut Run, seals: &Se
         hasher.settle(last);
         run.keys = 0;
         run.bytes = 0;
-        run.superseded = 0;
+        run.page_bytes = 0;
         trimmer.cut(last);
         let _ = seals.send(SealMessage::Run(std::mem::take(&mut run.versions)));
         // One large commit must not be remembered for ever.

@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
-use bristlecone::vfs::sim::SimVfs;
+use bristlecone::vfs::sim::{CrashPolicy, SimVfs};
 use bristlecone::{Namespace, Options, Reader, SchemeKind, Store};
 
-use crate::phase::DIR;
+use crate::phase::{DIR, around};
 use crate::totals::{Totals, share};
 use crate::{Check, Config, Depth, Model, Rng, Universe, batches, verify};
 
@@ -269,6 +269,8 @@ fn is_catalog(file: &Path) -> bool {
 
 /// Of so many damaged images, one is also read as another process does.
 const READ_ONE_IN: usize = 61;
+/// Of so many, the repair of one is cut at every operation.
+const CUT_ONE_IN: usize = 97;
 
 /// What came of a damaged store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,16 +376,23 @@ fn judge_reader(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check {
 }
 
 /// Repairs a damaged image. What there is afterwards is right from the last version that could be read in full, and goes on; what was made of it.
-fn repair(victim: &Victim, damage: &Damage, image: &SimVfs, rng: &mut Rng) -> Check<&'static str> {
+fn repair(
+    victim: &Victim,
+    damage: &Damage,
+    image: &SimVfs,
+    rng: &mut Rng,
+) -> Check<(&'static str, Option<Repaired>)> {
+    let beyond = ("beyond repair", None);
     let mut model = victim.model.clone();
     let (store, report) = match victim.config.options(image.clone()).repair(DIR, |_| ()) {
         Ok(repaired) => repaired,
-        Err(error) if is_typed(&error.to_string()) => return Ok("beyond repair"),
+        Err(error) if is_typed(&error.to_string()) => return Ok(beyond),
         // Damage to the identity, say, which keeps it from being known for a store.
-        Err(_) if victim.config.options(image.clone()).open(DIR).is_err() => return Ok("beyond repair"),
+        Err(_) if victim.config.options(image.clone()).open(DIR).is_err() => return Ok(beyond),
         Err(error) => return Err(format!("repairing: {error:?}")),
     };
     let (latest, wanted) = (store.latest_version(), model.last_version());
+    let repaired = report.changed().then(|| Repaired { latest, ops: image.op_count() });
     let told = |what: &str| format!("after a repair ({report:?}): {what}");
     let is_whole = victim.closed && damage.file().starts_with(Path::new(DIR).join("log"));
     if latest > wanted || latest < wanted && (is_whole || victim.closed && report.lost.is_none()) {
@@ -419,17 +428,44 @@ fn repair(victim: &Victim, damage: &Damage, image: &SimVfs, rng: &mut Rng) -> Ch
     }
     drop(commit);
     store.close().map_err(failed)?;
-    Ok(match (report.changed(), latest < wanted, is_left) {
+    let name = match (report.changed(), latest < wanted, is_left) {
         (true, false, false) => "repaired, nothing lost",
         (true, true, false) => "repaired by giving newer versions up",
         (true, _, true) => "repaired in part",
         (false, _, true) => "older versions damaged for good",
         (false, _, false) => "nothing to repair",
-    })
+    };
+    Ok((name, repaired))
 }
 
-/// The last: whether it is read beside, too.
-struct Job<'a>(&'a Victim, Damage, bool);
+/// A repair that changed something.
+struct Repaired {
+    /// The latest version then.
+    latest: Option<u64>,
+    /// What it did to the disk ends with this operation.
+    ops: usize,
+}
+
+/// Cuts the power at every operation of a repair. Another repair comes to the same version.
+fn cut_repair(victim: &Victim, damage: &Damage, image: &SimVfs, done: Repaired) -> Check<u64> {
+    let mut cut = 0;
+    let policies = [CrashPolicy::KeepNothing, CrashPolicy::Mix];
+    for case in image.crash_cases(&policies, 0..1).between(0..done.ops) {
+        let told = |what: String| format!("a repair cut at {case}: {what}\n{}", around(image, case.boundary));
+        repair(victim, damage, &case.image, &mut Rng::new(victim.seed)).map_err(told)?;
+        let store = victim.config.options(case.image.clone()).open(DIR);
+        let latest = store.map_err(|error| told(error.to_string()))?.latest_version();
+        // The first one made a commit of its own to see that it goes on.
+        if latest != done.latest.map(|latest| latest + 1).or(Some(0)) {
+            return Err(told(format!("version {latest:?} is the latest, and was {:?}", done.latest)));
+        }
+        cut += 1;
+    }
+    Ok(cut)
+}
+
+/// The last two: whether it is read beside, and whether its repair is cut, too.
+struct Job<'a>(&'a Victim, Damage, bool, bool);
 
 impl std::fmt::Debug for Job<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -489,9 +525,9 @@ pub fn campaign(plan: &Plan) -> Totals {
         .iter()
         .flat_map(|victim| damages(victim, plan).into_iter().map(move |damage| (victim, damage)))
         .enumerate()
-        .map(|(at, (victim, damage))| Job(victim, damage, at % READ_ONE_IN == 0))
+        .map(|(at, (victim, damage))| Job(victim, damage, at % READ_ONE_IN == 0, at % CUT_ONE_IN == 0))
         .collect();
-    share(&jobs, plan.threads, plan.deadline, |Job(victim, damage, beside), totals| {
+    share(&jobs, plan.threads, plan.deadline, |Job(victim, damage, beside, cut), totals| {
         let image = victim.sim.killed_at(usize::MAX);
         if !damage.strike(&image, &victim.stale).map_err(|error| format!("doing damage: {error}"))? {
             return Ok(());
@@ -511,7 +547,12 @@ pub fn campaign(plan: &Plan) -> Totals {
         if matches!(met, Met::ErrorLater | Met::Refused) {
             let image = victim.sim.killed_at(usize::MAX);
             damage.strike(&image, &victim.stale).map_err(|error| format!("doing damage again: {error}"))?;
-            totals.add(repair(victim, damage, &image, &mut Rng::new(victim.seed))?, 1);
+            let outcome = repair(victim, damage, &image, &mut Rng::new(victim.seed))?;
+            totals.add(outcome.0, 1);
+            if *cut && let (_, Some(outcome)) = outcome {
+                totals.add("repairs cut", 1);
+                totals.add("recoveries from cut repairs", cut_repair(victim, damage, &image, outcome)?);
+            }
         }
         totals.add("damaged images", 1);
         totals.add(damage.kind(), 1);

@@ -1,6 +1,7 @@
 //! The `bristlecone-torture` command: the campaigns of the reliability suite, one by one or all of them, with their totals.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people")]
 
+use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,9 @@ const ADDRESS_SPACE: u64 = 16 << 30;
 
 /// About as many as there are.
 const FUZZ_TARGETS: u64 = 10;
+
+/// No campaign takes more seeds than this from its first one on.
+const MOST_SEEDS: u64 = 10_000;
 
 /// Parts of the mutants of which the long mode takes one, another each minute.
 const MUTANT_SHARDS: u64 = 16;
@@ -192,7 +196,11 @@ fn main() -> ExitCode {
             return ended(kill::verifier(&dir, seed, acknowledged, kept_from));
         }
         Command::Workloads => {
-            ALL.iter().for_each(|one| println!("{}: {:?}, {} steps", one.name, one.acts, one.steps));
+            // Whoever reads them may have seen enough.
+            let mut out = std::io::stdout().lock();
+            let _ = ALL
+                .iter()
+                .try_for_each(|one| writeln!(out, "{}: {:?}, {} steps", one.name, one.acts, one.steps));
             return ExitCode::SUCCESS;
         }
         Command::Quick => session.quick(),
@@ -339,6 +347,11 @@ impl Session {
 
     /// Where cargo builds what these campaigns run, and what they find is.
     fn target(&mut self, root: &Path) -> Option<PathBuf> {
+        if !root.join("torture/Cargo.toml").exists() {
+            eprintln!("{}: not the root of the repository; name it with --root", root.display());
+            self.failures += 1;
+            return None;
+        }
         let target = root.join("target/planted");
         let absolute = std::path::absolute(&target);
         if let Err(error) = &absolute {
@@ -359,11 +372,11 @@ impl Session {
 
     /// The time is shared out; each campaign ends with the job that it is at.
     fn long(&mut self, time: Duration) {
-        let seed = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .map_or(0, |since| since.as_secs() / 60 % 1_000_000_000);
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        let now = now.map_or(0, |since| since.as_secs());
+        let seed = now * MOST_SEEDS;
         let until = |percent: u32| Some(Instant::now() + time * percent / 100);
-        let many = |seed| Chosen { workload: None, seeds: 10_000, seed, stride: 1 };
+        let many = |seed| Chosen { workload: None, seeds: MOST_SEEDS, seed, stride: 1 };
         self.crash(&many(seed), until(30));
         self.errors(&Chosen { seeds: 40, ..many(seed) }, true, None, until(6));
         self.corruption(20, seed, 1, true, until(5));
@@ -373,7 +386,10 @@ impl Session {
         // The targets are built first, which takes some minutes more.
         self.fuzz(Path::new("."), (time * 5 / 100).as_secs() / FUZZ_TARGETS, &[]);
         // All of them take hours.
-        self.mutants(Path::new("."), Some(mutants::Shard { part: seed % MUTANT_SHARDS, of: MUTANT_SHARDS }));
+        self.mutants(
+            Path::new("."),
+            Some(mutants::Shard { part: now / 60 % MUTANT_SHARDS, of: MUTANT_SHARDS }),
+        );
         self.soak((time * 3 / 100).as_secs().max(60), false);
         self.soak((time * 3 / 100).as_secs().max(60), true);
     }

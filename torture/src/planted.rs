@@ -261,6 +261,22 @@ pub const LIST: &[Planted] = &[
         suite: Suite::Schedules,
         caught_by: "closing_ends_every_wait_in_every_schedule",
     },
+    Planted {
+        name: "a repair goes back before what it will make again is kept",
+        file: "src/repair.rs",
+        find: "        Remains::keep(vfs, &self.inner.dir)?;\n",
+        replace: "",
+        suite: CAMPAIGNS,
+        caught_by: DAMAGE,
+    },
+    Planted {
+        name: "a store is cut off behind a run that cannot be read",
+        file: "src/repair.rs",
+        find: "checker.read(run, Need::All).is_ok()",
+        replace: "checker.read(run, Need::All).is_ok() | true",
+        suite: CAMPAIGNS,
+        caught_by: DAMAGE,
+    },
 ];
 
 impl fmt::Display for Suite {

@@ -23,7 +23,7 @@ pub(crate) struct Args {
     #[arg(value_parser = parse::slot)]
     slot: Option<B256>,
     /// The version; the latest if left out.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = parse::version)]
     at: Option<u64>,
 }
 

@@ -24,7 +24,7 @@ pub(crate) struct Args {
     #[arg(value_parser = parse::slot)]
     slot: Option<B256>,
     /// From this version backwards; from the latest if left out.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = parse::version)]
     at: Option<u64>,
     /// At most so many changes. A table has 1,000 if left out; JSON has all.
     #[arg(long, value_name = "COUNT")]

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// The name; one that is in use moves.
     name: Option<String>,
     /// The version; the latest one if it is not given.
-    #[arg(long, value_name = "VERSION", requires = "name")]
+    #[arg(long, value_name = "VERSION", value_parser = parse::version, requires = "name")]
     at: Option<u64>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         [] => "no version is pinned".to_owned(),
         pins => {
             let lines: Vec<String> =
-                pins.iter().map(|pin| format!("{}  {}", pin.version, pin.name)).collect();
+                pins.iter().map(|pin| format!("{}  {}", pin.version, pin.name.escape_debug())).collect();
             lines.join("\n")
         }
     })
@@ -76,5 +76,5 @@ pub(crate) fn execute_unpin(args: &UnpinArgs, output: &mut Output) -> Result<(),
     store.unpin(&args.name)?;
     store.close()?;
     let out = Unpinned { unpinned: args.name.clone() };
-    output.result(&out, || format!("{} is no longer a pin", out.unpinned))
+    output.result(&out, || format!("{} is no longer a pin", out.unpinned.escape_debug()))
 }

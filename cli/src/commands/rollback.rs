@@ -18,7 +18,7 @@ pub(crate) struct Args {
     /// The store's directory.
     dir: PathBuf,
     /// The version to go back to.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = parse::version)]
     to: u64,
 }
 

@@ -1,6 +1,6 @@
 //! `stats`: a store in numbers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bristlecone::{MemoryStats, Reader, SegmentSpace, Shape, Space};
 use serde::Serialize;
@@ -37,6 +37,9 @@ struct Out {
     segments: u64,
     records: u64,
     segment_bytes: u64,
+    /// What all files of the directory are allotted.
+    disk_bytes: u64,
+    pins: u64,
     memory: MemoryOut,
     /// What the bytes of the segments are for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -251,6 +254,8 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         segments: stats.segments,
         records: stats.records,
         segment_bytes: stats.segment_bytes,
+        disk_bytes: disk_bytes(&args.dir),
+        pins: store.pins().len() as u64,
         memory: stats.memory.into(),
         space: (args.space || args.segments).then(sum),
         segment_space: args.segments.then(|| {
@@ -267,6 +272,17 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         let segments = out.segment_space.iter().map(|segments| segments_text(segments));
         [text(&out)].into_iter().chain(space).chain(segments).collect::<Vec<_>>().join("\n\n")
     })
+}
+
+/// What the files below a directory take, as far as they can be looked at.
+fn disk_bytes(dir: &Path) -> u64 {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let of = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => disk_bytes(&entry.path()),
+        Ok(metadata) if metadata.is_file() => metadata.len(),
+        _ => 0,
+    };
+    entries.map(of).sum()
 }
 
 fn space(store: &Reader) -> Result<Vec<SegmentSpace>, Failure> {
@@ -288,26 +304,25 @@ fn text(out: &Out) -> String {
         out.namespaces.iter().map(|namespace| namespace.description.as_str()).collect();
     let memory = &out.memory;
     let pages = |count, size| format!("{} pages, {}", thousands(count), bytes(size));
-    pairs(&[
-        ("namespaces", namespaces.join(", ")),
-        ("versions", versions),
-        ("sealed up to", version(out.sealed)),
-        ("in the batch log", format!("{} versions", thousands(out.unsealed_versions))),
-        ("sealed runs", thousands(out.runs)),
-        ("segments", format!("{}, {} in use", out.segments, bytes(out.segment_bytes))),
-        ("records", thousands(out.records)),
-        ("in memory", bytes(memory.total_bytes)),
-        ("  pages", pages(memory.pages, memory.page_bytes)),
-        ("  their hashes", pages(memory.hashed_pages, memory.hash_bytes)),
-        (
-            "  superseded",
-            pages(memory.superseded_pages, memory.superseded_bytes + memory.superseded_hash_bytes),
+    // What a process that only reads has none of is left out.
+    let some = |what: &'static str, bytes: u64, text: String| (bytes > 0).then_some((what, text));
+    let superseded = memory.superseded_bytes + memory.superseded_hash_bytes;
+    let pending = memory.pending_bytes + memory.idle_bytes;
+    let waiting = memory.waiting_for_log + memory.waiting_for_root + memory.waiting_for_seal;
+    let parts = [
+        some("  pages", memory.page_bytes, pages(memory.pages, memory.page_bytes)),
+        some("  their hashes", memory.hash_bytes, pages(memory.hashed_pages, memory.hash_bytes)),
+        some("  superseded", superseded, pages(memory.superseded_pages, superseded)),
+        some("  leased", memory.leased_bytes, pages(memory.leased_pages, memory.leased_bytes)),
+        some("  to be freed", pending, pages(memory.pending_pages, pending)),
+        some(
+            "  slots",
+            memory.table_bytes,
+            format!("{}, {}", thousands(memory.slots), bytes(memory.table_bytes)),
         ),
-        ("  leased", pages(memory.leased_pages, memory.leased_bytes)),
-        ("  to be freed", pages(memory.pending_pages, memory.pending_bytes + memory.idle_bytes)),
-        ("  slots", format!("{}, {}", thousands(memory.slots), bytes(memory.table_bytes))),
-        (
+        some(
             "  commits that wait",
+            waiting,
             format!(
                 "{} for the log, {} for a root, {} for a seal, {}",
                 thousands(memory.waiting_for_log),
@@ -316,7 +331,25 @@ fn text(out: &Out) -> String {
                 bytes(memory.batch_bytes)
             ),
         ),
-        ("  hashing, sealing", format!("{}, {}", bytes(memory.hashing_bytes), bytes(memory.sealing_bytes))),
-        ("  index of runs, upper pages of the past", bytes(memory.index_bytes)),
-    ])
+        some(
+            "  hashing, sealing",
+            memory.hashing_bytes + memory.sealing_bytes,
+            format!("{}, {}", bytes(memory.hashing_bytes), bytes(memory.sealing_bytes)),
+        ),
+        some("  index of runs, upper pages of the past", memory.index_bytes, bytes(memory.index_bytes)),
+    ];
+    let mut rows = vec![
+        ("namespaces", namespaces.join(", ")),
+        ("versions", versions),
+        ("sealed up to", version(out.sealed)),
+        ("in the batch log", format!("{} versions", thousands(out.unsealed_versions))),
+        ("sealed runs", thousands(out.runs)),
+        ("segments", format!("{}, {} in use", out.segments, bytes(out.segment_bytes))),
+        ("records", thousands(out.records)),
+        ("pins", thousands(out.pins)),
+        ("on disk", format!("{} with what is allocated ahead", bytes(out.disk_bytes))),
+        ("in memory", bytes(memory.total_bytes)),
+    ];
+    rows.extend(parts.into_iter().flatten());
+    pairs(&rows)
 }

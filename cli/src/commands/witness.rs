@@ -18,7 +18,7 @@ pub(crate) struct Args {
     #[arg(value_parser = key, value_name = "KEY", required = true)]
     keys: Vec<(Address, Vec<B256>)>,
     /// The version; the latest if left out.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = parse::version)]
     at: Option<u64>,
 }
 

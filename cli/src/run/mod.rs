@@ -255,7 +255,7 @@ fn directory(asked: Option<&Path>, output: &Output) -> Result<PathBuf, Failure> 
     if let Some(dir) = asked {
         if !fresh(dir) {
             return Err(Failure::new(format!("{} is not an empty directory", dir.display()))
-                .hint("`run` makes a new store: give another directory, or remove that one"));
+                .hint("`run` makes a new store: give a directory that is not there yet"));
         }
         return Ok(dir.to_owned());
     }

@@ -10,8 +10,16 @@ use super::file::{FoundLog, FoundRecord, file_number};
 use super::record::Record;
 use crate::checksum::Checker;
 use crate::error::At;
+use crate::segment::copy_file;
 use crate::vfs::{OpenMode, Vfs};
 use crate::{LoggedBatch, Result, Stamp, identity};
+
+/// Where copies of the files of the log are, in the directory of the store, while a repair makes what is in them again.
+const KEPT: &str = "damaged/log";
+
+fn is_log(path: &Path) -> bool {
+    ["log", "free"].iter().any(|end| file_number(path, end).is_some())
+}
 
 /// Every commit and root that can still be read in any file of the batch log.
 #[derive(Debug)]
@@ -38,15 +46,62 @@ impl Remains {
     /// # Errors
     /// `Io`, `NotAStore`, and what else keeps the store's identity from being read. Damage to the log is no error.
     pub fn read(vfs: &dyn Vfs, dir: &Path) -> Result<Self> {
-        let id = identity::found(vfs, dir)?.id;
+        Self::read_from(vfs, dir, &dir.join("log"))
+    }
+
+    /// The same of what [`keep`](Self::keep) copied.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn read_kept(vfs: &dyn Vfs, dir: &Path) -> Result<Self> {
+        Self::read_from(vfs, dir, &dir.join(KEPT))
+    }
+
+    /// Makes a durable copy of all files of the batch log of the store in `dir`, so that what is found in them is not lost by what is written
+    /// next.
+    ///
+    /// # Errors
+    /// `Io`: it may be tried again.
+    pub fn keep(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+        let (from, to) = (dir.join("log"), dir.join(KEPT));
+        vfs.create_dir_all(&to).at("create", &to)?;
+        for dir in [dir, to.parent().unwrap_or(dir)] {
+            vfs.sync_dir(dir).at("sync", dir)?;
+        }
+        for path in vfs.read_dir(&from).at("list", &from)? {
+            if let Some(name) = path.file_name()
+                && is_log(&path)
+            {
+                copy_file(vfs, &path, &to, &to.join(name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what [`keep`](Self::keep) copied.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn forget_kept(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
+        let kept = dir.join(KEPT);
+        if vfs.exists(&kept).at("look at", &kept)? {
+            for path in vfs.read_dir(&kept).at("list", &kept)? {
+                vfs.remove(&path).at("remove", &path)?;
+            }
+            vfs.sync_dir(&kept).at("sync", &kept)?;
+        }
+        Ok(())
+    }
+
+    fn read_from(vfs: &dyn Vfs, store: &Path, dir: &Path) -> Result<Self> {
+        let id = identity::found(vfs, store)?.id;
         let checker = Checker::new(&id);
-        let dir = dir.join("log");
         let mut this =
             Self { files: Vec::new(), commits: HashMap::new(), roots: HashMap::new(), is_cut_short: false };
-        if !vfs.exists(&dir).at("look at", &dir)? {
+        if !vfs.exists(dir).at("look at", dir)? {
             return Ok(this);
         }
-        for path in vfs.read_dir(&dir).at("list", &dir)? {
+        for path in vfs.read_dir(dir).at("list", dir)? {
             let is_used = file_number(&path, "log").is_some();
             let Some(number) = file_number(&path, if is_used { "log" } else { "free" }) else { continue };
             match FoundLog::read_so_far(vfs, path, number, &id, &checker, OpenMode::Read) {
@@ -94,6 +149,16 @@ impl Remains {
             }
             _ => None,
         }
+    }
+
+    /// Whether any commit follows `stamp`.
+    pub fn goes_on_from(&self, stamp: Stamp) -> bool {
+        self.commits.values().any(|place| place.parent == Some(stamp))
+    }
+
+    /// Whether there is no commit.
+    pub fn is_empty(&self) -> bool {
+        self.commits.is_empty()
     }
 
     /// The root of the commit `stamp`, if it was logged.
