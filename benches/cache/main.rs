@@ -16,13 +16,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use bristlecone::{Batch, Commit, Key, Namespace, Options, SchemeKind, Store};
-use mimalloc::MiMalloc;
+use bristlecone::{Batch, Commit, Key, MemoryStats, Namespace, Options, SchemeKind, Store};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-#[global_allocator]
-static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Set for the processes that measure: directory, cache in bytes, keys, commits.
 const MEASURED: &str = "BRISTLECONE_BENCH_MEASURED";
@@ -88,7 +84,7 @@ fn measure(dir: &Path, cache: u64, keys: u64, commits: u64) {
     let store = open(dir, cache);
     let mut random = ChaCha8Rng::seed_from_u64(keys);
     let mut all = keys;
-    let mut most = [0; 2];
+    let (mut own, mut counted) = (0, MemoryStats::default());
     let begun = Instant::now();
     let mut last = None;
     let updates = if keys > 5_000 { 5_000 } else { keys };
@@ -96,8 +92,11 @@ fn measure(dir: &Path, cache: u64, keys: u64, commits: u64) {
         let changed: Vec<u64> = (0..updates).map(|_| random.random_range(0..all)).collect();
         last = Some(commit(&store, changed.into_iter().chain(all..all + INSERTS), &mut random));
         all += INSERTS;
-        let now = [anonymous_bytes().saturating_sub(before), store.stats().expect("figures").memory.total()];
-        most = [0, 1].map(|at| now[at].max(most[at]));
+        own = own.max(anonymous_bytes().saturating_sub(before));
+        let now = store.stats().expect("figures").memory;
+        if now.total() > counted.total() {
+            counted = now;
+        }
     }
     if let Some(last) = last {
         last.durable().wait().expect("durable");
@@ -108,12 +107,26 @@ fn measure(dir: &Path, cache: u64, keys: u64, commits: u64) {
     // What was just sealed leaves memory with the next seal.
     store.commit(Batch::new()).expect("a commit");
     store.flush().expect("a flush");
-    let over = most[0] as f64 / f64::from(1 << 20) - cache as f64 / f64::from(1 << 20);
+    let over = own as f64 / f64::from(1 << 20) - cache as f64 / f64::from(1 << 20);
     println!(
         "  {:.0}k keys/s; memory of its own at most {:.0} MB, {over:.0} MiB over the cache (allowed {ALLOWED_MIB}); accounted for {:.0} MB",
         (commits * (updates + INSERTS)) as f64 / spent.as_secs_f64() / 1e3,
-        mb(most[0]),
-        mb(most[1]),
+        mb(own),
+        mb(counted.total()),
+    );
+    println!(
+        "  of that: pages {:.0} with hashes {:.0}, superseded {:.0}, leased {:.0}, to be freed {:.0}, idle {:.0}, tables {:.0}, batches {:.0}, hashing {:.0}, sealing {:.0}, index {:.0} MB",
+        mb(counted.page_bytes),
+        mb(counted.hash_bytes),
+        mb(counted.superseded_bytes + counted.superseded_hash_bytes),
+        mb(counted.leased_bytes),
+        mb(counted.pending_bytes),
+        mb(counted.idle_bytes),
+        mb(counted.table_bytes),
+        mb(counted.batch_bytes),
+        mb(counted.hashing_bytes),
+        mb(counted.sealing_bytes),
+        mb(counted.index_bytes),
     );
     reads(&store, all, &mut random);
     store.close().expect("it closes");

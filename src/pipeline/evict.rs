@@ -14,11 +14,15 @@ use crate::sync::lock;
 
 /// So many pages are evicted at a time, between two looks at what that gave.
 const SOME: usize = 256;
+/// One in so many bytes of the cache may be what the pool of blocks keeps for itself.
+const IDLE_PART: u64 = 4;
 
-/// Evicts until the store fits `cache_bytes`, or no page is left that may go. Says which ones went.
-pub(super) fn evict(core: &Core) -> Vec<SlotId> {
+/// Evicts until the store fits `cache_bytes`, or no page is left that may go. Says which ones went. `coming`: what the store will take besides before it
+/// is asked again, about; for as much of it as half of the cache room is made ahead.
+pub(super) fn evict(core: &Core, coming: u64) -> Vec<SlotId> {
     let mut evicted = Vec::new();
-    let mut over = in_use(core).saturating_sub(core.cache_bytes);
+    let room = core.cache_bytes - coming.min(core.cache_bytes / 2);
+    let mut over = in_use(core).saturating_sub(room);
     while over > 0 {
         let some: Vec<SlotId> = {
             let mut queue = lock(&core.evictable);
@@ -66,14 +70,18 @@ fn tidy(core: &Core) {
     }
 }
 
-/// What is held against `cache_bytes`: all that `stats` sums up, but for what is idle, without a walk over lists.
+/// What is held against `cache_bytes`: all that `stats` sums up, but for what is about to be freed, without a walk over lists. Of what is idle not more than a part counts: other stores of
+/// the process may have it in use.
 fn in_use(core: &Core) -> u64 {
     let slots = core.graph.slots.stats();
     let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let lists = lock(&core.lives).size() + lock(&core.evictable).capacity() * size_of::<SlotId>();
     let blocks = slots.block_bytes + slots.companion_bytes;
+    let idle = bristlecone_snapshot::pool_bytes().saturating_sub(blocks + slots.pending_bytes);
+    let idle = idle.min(core.cache_bytes / IDLE_PART);
     let threads = [&core.counters.workspace_bytes, &core.counters.chain_bytes, &core.counters.sealing_bytes];
     blocks
+        + idle
         + core.graph.past.size()
         + slots.table_bytes
         + lists as u64

@@ -117,11 +117,11 @@ pub(crate) struct Unsealed {
 /// A run is sealed once the pages that it made take this much: they cannot leave memory before. Twice as much may wait. With a large cache the number of its keys
 /// comes first, but for mini-blocks, which copy a page or two a level for each key; a small one is held by this.
 pub(crate) fn run_page_bytes(cache_bytes: u64) -> u64 {
-    (cache_bytes / 3).clamp(LEAST_PAGE_BYTES, MOST_PAGE_BYTES)
+    (cache_bytes / 5).clamp(LEAST_PAGE_BYTES, MOST_PAGE_BYTES)
 }
 
-const LEAST_PAGE_BYTES: u64 = 4 << 20;
-const MOST_PAGE_BYTES: u64 = 384 << 20;
+const LEAST_PAGE_BYTES: u64 = 2 << 20;
+const MOST_PAGE_BYTES: u64 = 256 << 20;
 
 /// So often a commit that finds no room asks for a cut.
 const URGE_AGAIN: Duration = Duration::from_millis(10);
@@ -339,14 +339,24 @@ impl Core {
         self.room.notify_all();
     }
 
-    pub(crate) fn leave(&self, run: &[Arc<VersionState>]) {
-        let mut unsealed = lock(&self.unsealed);
-        for state in run {
-            unsealed.keys -= state.weight().min(unsealed.keys);
-            unsealed.versions -= 1;
-            unsealed.bytes -= state.unsealed_bytes().min(unsealed.bytes);
-            unsealed.page_bytes -= state.page_bytes.min(unsealed.page_bytes);
+    /// What versions weigh that are not sealed, as they were counted: before any of it is forgotten.
+    pub(crate) fn weigh(run: &[Arc<VersionState>]) -> Unsealed {
+        Unsealed {
+            keys: run.iter().map(|state| state.weight()).sum(),
+            versions: run.len() as u64,
+            bytes: run.iter().map(|state| state.unsealed_bytes()).sum(),
+            page_bytes: run.iter().map(|state| state.page_bytes).sum(),
+            ..Unsealed::default()
         }
+    }
+
+    /// What weighed so much is sealed, or never will be.
+    pub(crate) fn leave(&self, run: &Unsealed) {
+        let mut unsealed = lock(&self.unsealed);
+        unsealed.keys = unsealed.keys.saturating_sub(run.keys);
+        unsealed.versions = unsealed.versions.saturating_sub(run.versions);
+        unsealed.bytes = unsealed.bytes.saturating_sub(run.bytes);
+        unsealed.page_bytes = unsealed.page_bytes.saturating_sub(run.page_bytes);
         unsealed.urged = None;
         drop(unsealed);
         self.room.notify_all();

@@ -29,8 +29,8 @@ const SMALL_RUN: u64 = 2_000;
 /// the second. What of a run its end does not show goes into one record of the log, and records are bounded.
 const RUN_BYTES: u64 = 256 << 20;
 const LEAST_RUN_BYTES: u64 = 8 << 20;
-/// So much of what hashing works with is kept from run to run.
-const KEPT_WORKSPACE: usize = 32 << 20;
+/// So much of what hashing works with is kept from version to version, where the cache is large: a 16th of it otherwise.
+const KEPT_WORKSPACE: u64 = 32 << 20;
 /// Hashing fills all cores, and the log thread, which has a tenth of a millisecond to do, would wait for a slice of one of them. So it
 /// goes first, where nothing else waits to be hashed; but a slow disk holds no root up.
 const HEAD_START: Duration = Duration::from_micros(500);
@@ -150,10 +150,6 @@ fn cut(hasher: &mut Hasher<'_>, trimmer: &mut Trimmer, run: &mut Run, seals: &Se
         run.page_bytes = 0;
         trimmer.cut(last);
         let _ = seals.send(SealMessage::Run(std::mem::take(&mut run.versions)));
-        // One large commit must not be remembered for ever.
-        if hasher.workspaces.size() > KEPT_WORKSPACE {
-            hasher.workspaces = Workspaces::default();
-        }
     }
 }
 
@@ -180,6 +176,10 @@ impl Hasher<'_> {
         let Self { core, workspaces, .. } = self;
         let root = core.check_alive().and_then(|()| compute(core, state, workspaces));
         let root = root.map_err(|error| core.poison(error));
+        // One large commit must not be remembered for ever.
+        if workspaces.size() as u64 > KEPT_WORKSPACE.min(core.cache_bytes / 16) {
+            *workspaces = Workspaces::default();
+        }
         core.counters.workspace_bytes.store(workspaces.size() as u64, Ordering::Relaxed);
         state.root.set(root.clone());
         root.ok()

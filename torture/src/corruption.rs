@@ -384,6 +384,7 @@ fn repair(
 ) -> Check<(&'static str, Option<Repaired>)> {
     let beyond = ("beyond repair", None);
     let mut model = victim.model.clone();
+    let begun = image.op_count();
     let (store, report) = match victim.config.options(image.clone()).repair(DIR, |_| ()) {
         Ok(repaired) => repaired,
         Err(error) if is_typed(&error.to_string()) => return Ok(beyond),
@@ -392,7 +393,7 @@ fn repair(
         Err(error) => return Err(format!("repairing: {error:?}")),
     };
     let (latest, wanted) = (store.latest_version(), model.last_version());
-    let repaired = report.changed().then(|| Repaired { latest, ops: image.op_count() });
+    let repaired = report.changed().then(|| Repaired { latest, ops: begun..image.op_count() });
     let told = |what: &str| format!("after a repair ({report:?}): {what}");
     let is_whole = victim.closed && damage.file().starts_with(Path::new(DIR).join("log"));
     if latest > wanted || latest < wanted && (is_whole || victim.closed && report.lost.is_none()) {
@@ -442,15 +443,15 @@ fn repair(
 struct Repaired {
     /// The latest version then.
     latest: Option<u64>,
-    /// What it did to the disk ends with this operation.
-    ops: usize,
+    /// What it did to the disk.
+    ops: std::ops::Range<usize>,
 }
 
 /// Cuts the power at every operation of a repair. Another repair comes to the same version.
 fn cut_repair(victim: &Victim, damage: &Damage, image: &SimVfs, done: Repaired) -> Check<u64> {
     let mut cut = 0;
     let policies = [CrashPolicy::KeepNothing, CrashPolicy::Mix];
-    for case in image.crash_cases(&policies, 0..1).between(0..done.ops) {
+    for case in image.crash_cases(&policies, 0..1).between(done.ops.clone()) {
         let told = |what: String| format!("a repair cut at {case}: {what}\n{}", around(image, case.boundary));
         repair(victim, damage, &case.image, &mut Rng::new(victim.seed)).map_err(told)?;
         let store = victim.config.options(case.image.clone()).open(DIR);

@@ -254,7 +254,7 @@ fn directories_that_are_none_or_hold_something_else_are_refused_unchanged() {
 fn a_version_that_is_not_kept_is_named_with_those_that_are() {
     let Chain { dir, scratch: _scratch } = Chain::new();
     let address = "11".repeat(20);
-    run(&["get", &dir, &address, "--at", "5"]).fails(1, &["version 5", "0 to 0", "--at"]);
+    run(&["get", &dir, &address, "--at", "5"]).fails(1, &["version 5", "0 to 0", "choose a version"]);
     run(&["prove", &dir, &address, "--at", "5"]).fails(1, &["version 5"]);
     let empty = Scratch::new();
     let dir = empty.path("empty");

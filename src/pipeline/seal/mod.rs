@@ -34,6 +34,9 @@ use crate::{Error, Result};
 
 /// So often it is tried to free what was retired.
 const RECLAIM_AGAIN: Duration = Duration::from_millis(5);
+/// So often, and with such pauses, it is tried where memory is short.
+const ROOM_LOOKS: u32 = 10;
+const ROOM_PAUSE: Duration = Duration::from_millis(1);
 const NEVER: Duration = Duration::from_secs(3600);
 
 /// The operations of a commit, by namespace.
@@ -129,7 +132,7 @@ pub(crate) fn run(
                     state.sealed.set(outcome.as_ref().map(|_| ()).map_err(Clone::clone));
                 }
                 core.counters.sealing_bytes.store(0, Ordering::Relaxed);
-                core.leave(&run);
+                let left = Core::weigh(&run);
                 // What is sealed is logged. Where the seal failed the log may be about to write what would be forgotten here, and would write
                 // nothing in its place.
                 if outcome.is_ok() {
@@ -139,11 +142,14 @@ pub(crate) fn run(
                     }
                 }
                 if let (Ok(_), Some(last)) = (&outcome, run.last()) {
-                    for id in retire(core, last) {
+                    // Two more runs may come to the same before this is asked again, with the hashes of their pages.
+                    for id in retire(core, last, left.page_bytes * 5 / 2) {
                         chains.forget(id);
                     }
                     core.counters.chain_bytes.store(chains.size() as u64, Ordering::Relaxed);
+                    make_room(core);
                 }
+                core.leave(&left);
             }
         }
     }
@@ -267,8 +273,20 @@ fn put_table(
     if is_empty { Ok(None) } else { Ok(Some(group.put_table(hidden, tops)?)) }
 }
 
+/// Waits a little for what was retired to be freed, where it is much for the cache: whoever waits to commit would take as much again.
+fn make_room(core: &Core) {
+    for _ in 0..ROOM_LOOKS {
+        core.graph.slots.reclaim();
+        if core.graph.slots.stats().pending_bytes <= core.cache_bytes / 16 {
+            break;
+        }
+        std::thread::sleep(ROOM_PAUSE);
+    }
+}
+
 /// Lets go of what only unsealed versions needed: readers of the past go to the log from now on. Says which pages were evicted.
-fn retire(core: &Core, last: &VersionState) -> Vec<SlotId> {
+/// `coming` is as for [`evict`](super::evict::evict).
+fn retire(core: &Core, last: &VersionState, coming: u64) -> Vec<SlotId> {
     for (version, stamp) in core.versions.published() {
         let is_latest = core.versions.range().is_none_or(|range| *range.end() == version);
         if stamp <= last.stamp.word() && !is_latest {
@@ -276,7 +294,7 @@ fn retire(core: &Core, last: &VersionState) -> Vec<SlotId> {
         }
     }
     core.reclaim(last.stamp.word());
-    super::evict::evict(core)
+    super::evict::evict(core, coming)
 }
 
 #[cfg(test)]
