@@ -1,6 +1,6 @@
 //! Reading everything and believing nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bristlecone_delta::Locator;
@@ -48,7 +48,7 @@ impl CheckReport {
     pub const MOST_TOLD: usize = 1_000;
 }
 
-/// A run of sealed versions that cannot be read in full.
+/// Sealed versions in a row that cannot be read in full.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct DamagedRun {
@@ -61,8 +61,8 @@ pub struct DamagedRun {
 }
 
 impl Store {
-    /// Verifies every checksum, recomputes the hashes of every stored page of every sealed run from its leaves, and compares
-    /// them with what parents and seals hold. Unsealed versions are not part of it: [`flush`](Self::flush) first.
+    /// Verifies every checksum, recomputes the hashes of every page at the end of every sealed run from its leaves, and compares
+    /// them with what parents and seals hold. Versions inside runs are read: what they changed, and what they stand on. Unsealed versions are not part of it: [`flush`](Self::flush) first.
     ///
     /// Cost: a read of the whole store, and a hash for each node ever stored; memory for one word and one hash a page.
     ///
@@ -80,12 +80,10 @@ impl Store {
         })?;
         let stats = core.graph.segments.stats();
         let mut report = CheckReport { records: stats.records, bytes: stats.bytes, ..CheckReport::default() };
-        self.each_run(|checker, (run, need), at| {
+        self.each_need(&mut progress, |checker, needed| {
             // Where a record is damaged that this needs, it was met already: the place says more than what came of it.
-            checker.read(run, need).map_err(|error| unneeded.first().cloned().unwrap_or(error))?;
-            report.runs += 1;
-            report.pages = at.pages;
-            progress(at);
+            checker.read(needed).map_err(|error| unneeded.first().cloned().unwrap_or(error))?;
+            (report.runs, report.pages) = (checker.ends.len() as u64, checker.known.len() as u64);
             Ok(())
         })?;
         // A run may be sealed again, and hold versions that went: so not by what seals say.
@@ -94,87 +92,111 @@ impl Store {
         Ok(report)
     }
 
-    /// The sealed runs that cannot be read in full, pinned ones first and then oldest first: as [`check`](Self::check), but run by run and to the end.
+    /// The sealed versions that cannot be read in full, run by run, pinned ones first and then oldest first: as [`check`](Self::check), but to the end.
     ///
     /// Cost: as that of `check`.
     pub fn damage(&self, mut progress: impl FnMut(Progress)) -> Vec<DamagedRun> {
-        let mut damaged = Vec::new();
-        let outcome = self.each_run(|checker, (run, need), at| {
-            if let Err(error) = checker.read(run, need) {
-                damaged.push(DamagedRun { first: run.first, last: run.last, error });
+        let mut damaged: Vec<DamagedRun> = Vec::new();
+        let outcome = self.each_need(&mut progress, |checker, needed| {
+            if let Err(error) = checker.read(needed) {
+                let (first, last) = needed.versions;
+                match damaged.iter_mut().find(|known| first <= known.last + 1 && known.first <= last + 1) {
+                    Some(known) => (known.first, known.last) = (known.first.min(first), known.last.max(last)),
+                    None => damaged.push(DamagedRun { first, last, error }),
+                }
             }
-            progress(at);
             Ok(())
         });
         debug_assert!(outcome.is_ok());
+        damaged.sort_by_key(|run| run.first);
         damaged
     }
 
-    /// Calls `each` with every run that a kept version needs, and what it needs of it.
-    fn each_run(
+    /// Calls `each` with everything that a kept version needs.
+    fn each_need(
         &self,
-        mut each: impl FnMut(&mut Checker<'_>, (&Run, Need), Progress) -> Result<()>,
+        progress: &mut impl FnMut(Progress),
+        mut each: impl FnMut(&mut Checker<'_>, &Needed) -> Result<()>,
     ) -> Result<()> {
         let core = &self.inner.core;
         let (runs, kept) = (core.runs.now(), core.kept.load_full());
-        // Versions inside a run stand on the one before it.
-        let mut all: Vec<(Arc<Run>, Need)> = Vec::with_capacity(runs.len());
-        for past in kept.pins.iter().map(|pin| &pin.past) {
-            if past.is_end() {
-                all.push((past.run.clone(), Need::End));
-            } else {
-                all.extend(past.before.clone().map(|before| (before, Need::End)));
-                all.push((past.run.clone(), Need::All));
+        let mut all: Vec<Needed> = Vec::with_capacity(2 * runs.len());
+        for (past, version) in kept.pins.iter().map(|pin| (&pin.past, pin.version())) {
+            all.push(match past.is_end() {
+                true => Needed::end(&past.run),
+                false => Needed::inside(&past.run, past.before.clone(), (version, version)),
+            });
+        }
+        let mut base = runs.first().and_then(|first| runs.find(first.first)).and_then(|past| past.before);
+        for run in runs.iter() {
+            let first = run.first.max(kept.oldest);
+            if first < run.last {
+                all.push(Needed::inside(run, base, (first, run.last - 1)));
             }
+            all.push(Needed::end(run));
+            base = Some(run.clone());
         }
-        if let Some(first) = runs.first().filter(|first| kept.oldest < first.last) {
-            let before = runs.find(first.first).and_then(|past| past.before);
-            all.extend(before.map(|before| (before, Need::End)));
-        }
-        all.extend(runs.iter().map(|run| (run.clone(), Need::All)));
         let mut checker = Checker::new(core);
-        for (at, (run, need)) in all.iter().enumerate() {
-            let (of, pages) = (all.len() as u64, checker.known.len() as u64);
-            each(&mut checker, (run, *need), Progress { runs: at as u64 + 1, of, pages })?;
+        let ends = all.iter().filter_map(|needed| needed.end.as_ref());
+        let of = ends.map(|run| run.locator).collect::<HashSet<_>>().len() as u64;
+        for needed in &all {
+            each(&mut checker, needed)?;
+            progress(Progress { runs: checker.ends.len() as u64, of, pages: checker.known.len() as u64 });
         }
         Ok(())
     }
 }
 
-/// What of a run is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Need {
-    /// Where it ends.
-    End,
-    /// The versions inside it too.
-    All,
+/// What some versions need.
+pub(crate) struct Needed {
+    /// The end of a run, but for versions of the first run.
+    end: Option<Arc<Run>>,
+    /// What happened in a run, for those that are inside.
+    inside: Option<Arc<Run>>,
+    /// The first and the last of them.
+    versions: (u64, u64),
+}
+
+impl Needed {
+    /// What the last version of a run needs.
+    pub(crate) fn end(run: &Arc<Run>) -> Self {
+        Self { end: Some(run.clone()), inside: None, versions: (run.last, run.last) }
+    }
+
+    /// What versions inside a run need, which stand on the end of the one before it.
+    fn inside(run: &Arc<Run>, before: Option<Arc<Run>>, versions: (u64, u64)) -> Self {
+        Self { end: before, inside: Some(run.clone()), versions }
+    }
 }
 
 /// Recomputes runs.
 pub(crate) struct Checker<'a> {
     core: &'a Core,
     known: HashMap<Locator, NodeRef>,
+    /// Seals of the runs whose ends were looked at.
+    ends: HashSet<Locator>,
 }
 
 impl<'a> Checker<'a> {
     pub(crate) fn new(core: &'a Core) -> Self {
-        Self { core, known: HashMap::new() }
+        Self { core, known: HashMap::new(), ends: HashSet::new() }
     }
 }
 
 impl Checker<'_> {
-    /// Reads what is needed of a run; nothing of the run before it.
-    pub(crate) fn read(&mut self, run: &Run, need: Need) -> Result<()> {
-        if self.core.graph.segments.seal(run.locator)? != run.seal {
-            return Err(Error::Damaged { what: format!("the seal of version {}", run.last) });
-        }
-        self.end(run)?;
-        if need == Need::All { self.tables(run) } else { Ok(()) }
+    /// Reads what is needed.
+    pub(crate) fn read(&mut self, needed: &Needed) -> Result<()> {
+        needed.end.as_ref().map_or(Ok(()), |run| self.end(run))?;
+        needed.inside.as_ref().map_or(Ok(()), |run| self.tables(run))
     }
 
     /// Recomputes the roots at the end of a run.
     fn end(&mut self, run: &Run) -> Result<()> {
         let core = self.core;
+        self.ends.insert(run.locator);
+        if core.graph.segments.seal(run.locator)? != run.seal {
+            return Err(Error::Damaged { what: format!("the seal of version {}", run.last) });
+        }
         let mut roots = Vec::with_capacity(core.namespaces.len());
         for (namespace, sealed) in core.namespaces.iter().zip(&run.seal.namespaces) {
             let root = self.root(namespace, sealed.root_page)?;

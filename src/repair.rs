@@ -11,13 +11,17 @@ use bristlecone_delta::{LoggedBatch, Remains, SealedVersion, Segments, salvage};
 
 use bristlecone_trie::B256;
 
-use crate::check::{Checker, DamagedRun, Need, Progress};
+use crate::check::{Checker, DamagedRun, Needed, Progress};
 use crate::graph::Graph;
 use crate::kept::Kept;
 use crate::pipeline::Core;
 use crate::runs::Runs;
 use crate::store::{configured, prepared};
-use crate::{Error, Options, Result, Store};
+use crate::{Error, Options, Pin, Result, Store};
+
+mod unfinished;
+
+use unfinished::Unfinished;
 
 /// Versions that were given up and must be committed again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,9 +94,24 @@ impl Options {
         let store = options.open(dir)?;
         let report = store.repair(progress)?;
         cut.damaged = report.damaged;
-        cut.restored = cut.restored.or(report.restored);
-        cut.lost = report.lost.or(cut.lost);
+        cut.restored = match (cut.restored, report.restored) {
+            (Some(cut), Some(more)) => Some(*cut.start().min(more.start())..=*more.end()),
+            (cut, more) => cut.or(more),
+        };
+        // What was made again after it was cut off is not lost.
+        let next = store.latest_version().map_or(0, |latest| latest + 1);
+        let lost = cut.lost.filter(|lost| lost.last.is_none_or(|last| last >= next));
+        cut.lost = report.lost.or(lost.map(|lost| Lost { first: lost.first.max(next), ..lost }));
         Ok((store, cut))
+    }
+
+    /// Whether a repair of the store in `dir` was stopped before it was done. Another one goes on with it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`].
+    pub fn has_unfinished_repair(&self, dir: impl AsRef<Path>) -> Result<bool> {
+        Ok(Unfinished::read(&*self.vfs, dir.as_ref())?.is_some())
     }
 
     /// Cuts the store in `dir` off; `error` is what to say where that would mend nothing.
@@ -112,9 +131,12 @@ impl Options {
             let begins = commits.first().copied().and_then(at) == Some(first_version);
             let last = commits.last().copied();
             let is_more = remains.newest_after(last).is_some() || last.and_then(at) < last_sealed;
-            if !begins || is_more || remains.is_cut_short() {
+            if !begins || is_more || remains.is_cut_short(None) {
                 return Err(error.clone());
             }
+        }
+        if let Some(last) = last_sealed {
+            Unfinished { base: None, last, pins: Vec::new() }.write(&*self.vfs, dir)?;
         }
         let cut = salvage::cut(&self.vfs, dir, &self.of_files(), whole.map(|(seal, _)| seal))?;
         let mut report = RepairReport { unopened: Some(error.clone()), ..RepairReport::default() };
@@ -150,7 +172,7 @@ impl Options {
             let whole = runs
                 .iter()
                 .rev()
-                .find(|run| older.contains(&run.locator) && checker.read(run, Need::All).is_ok());
+                .find(|run| older.contains(&run.locator) && checker.read(&Needed::end(run)).is_ok());
             return Ok(whole.map(|run| (run.locator, run.last)));
         }
         Ok(None)
@@ -182,12 +204,11 @@ impl Store {
         let vfs = &*self.inner.vfs;
         let damaged = self.damage(progress);
         let runs = self.inner.core.runs.now();
-        let is_whole = |last: u64| damaged.iter().all(|damaged| damaged.last != last);
+        let is_whole = |last: u64| !damaged.iter().any(|run| (run.first..=run.last).contains(&last));
         let whole = runs.iter().rev().map(|run| run.last).find(|last| is_whole(*last));
         let latest = self.latest_version();
         if damaged.is_empty() || whole == latest {
-            let restored = self.go_on()?;
-            return Ok(RepairReport { damaged, restored, ..RepairReport::default() });
+            return self.go_on(damaged);
         }
         let (Some(whole), Some(latest)) = (whole, latest) else {
             let first = damaged.into_iter().next();
@@ -201,19 +222,19 @@ impl Store {
             logged.collect::<Vec<_>>()
         };
         let pins = self.pins();
-        // A stop from here on must not lose them.
+        // A stop from here on must lose neither them nor what is to be told.
         Remains::keep(vfs, &self.inner.dir)?;
+        let base = runs.iter().find(|run| run.last == whole).map(|run| run.end);
+        Unfinished { base, last: latest, pins: pins.clone() }.write(vfs, &self.inner.dir)?;
         self.rollback(whole)?;
         let mut last = whole;
         for (logged, sealed) in logged.iter().zip(&given_up) {
             self.commit_again(logged, sealed.root)?;
             last = sealed.version;
         }
-        for pin in pins.iter().filter(|pin| pin.version > whole && pin.version <= last) {
-            self.pin(&pin.name, pin.version)?;
-        }
+        self.pin_again(&pins, whole, last)?;
         self.flush()?;
-        Remains::forget_kept(vfs, &self.inner.dir)?;
+        self.finished()?;
         Ok(RepairReport {
             damaged,
             restored: (last > whole).then_some(whole + 1..=last),
@@ -222,32 +243,62 @@ impl Store {
         })
     }
 
-    /// Goes on with a repair that was stopped after it had gone back: makes again what is left of what it would have made; the versions. Pins do not come
-    /// back.
-    fn go_on(&self) -> Result<Option<RangeInclusive<u64>>> {
+    fn pin_again(&self, pins: &[Pin], after: u64, last: u64) -> Result<()> {
+        for pin in pins.iter().filter(|pin| pin.version > after && pin.version <= last) {
+            self.pin(&pin.name, pin.version)?;
+        }
+        Ok(())
+    }
+
+    fn finished(&self) -> Result<()> {
+        Remains::forget_kept(&*self.inner.vfs, &self.inner.dir)?;
+        Unfinished::remove(&*self.inner.vfs, &self.inner.dir)
+    }
+
+    /// Goes on with a repair that was stopped after it had gone back, if there was one: makes again what is left of what it would have made.
+    fn go_on(&self, damaged: Vec<DamagedRun>) -> Result<RepairReport> {
         let (vfs, dir) = (&*self.inner.vfs, &self.inner.dir);
-        let kept = Remains::read_kept(vfs, dir)?;
-        let mut restored = None;
-        if !kept.is_empty() {
-            let versions = self.versions();
-            let from = versions.iter().rposition(|info| kept.goes_on_from(info.stamp));
-            if let Some((from, made)) = from.and_then(|at| versions.get(at..)?.split_first()) {
-                let wanted = kept.after(Some(from.stamp), 0);
-                // Its own commits, and nobody else's.
-                let is_same = made.iter().zip(&wanted).all(|(info, stamp)| {
-                    let root = kept.root(*stamp);
-                    root.is_none_or(|root| info.root.is_none_or(|info| info == root))
-                });
-                let left = wanted.get(made.len()..).filter(|_| is_same).unwrap_or_default();
-                for logged in left.iter().map_while(|stamp| kept.commit(*stamp)) {
-                    self.commit_again(&logged, kept.root(logged.stamp))?;
-                    restored = Some(from.version + 1..=logged.version);
+        let mut report = RepairReport { damaged, ..RepairReport::default() };
+        let Some(unfinished) = Unfinished::read(vfs, dir)? else {
+            Remains::forget_kept(vfs, dir)?;
+            return Ok(report);
+        };
+        let versions = self.versions();
+        // Where the version is gone that it went back to, somebody else went back further.
+        let at = unfinished.base.and_then(|base| versions.iter().position(|info| info.stamp == base));
+        if let Some((base, made)) = at.and_then(|at| versions.get(at..)?.split_first()) {
+            let kept = Remains::read_kept(vfs, dir)?;
+            let wanted = kept.after(Some(base.stamp), 0);
+            // Its own commits, and nobody else's.
+            let is_same = made.len() <= wanted.len()
+                && made
+                    .iter()
+                    .zip(&wanted)
+                    .all(|(info, stamp)| info.root.is_some() && kept.root(*stamp) == info.root);
+            let left = wanted.get(made.len()..).filter(|_| is_same).unwrap_or_default();
+            let first = base.version + 1 + made.len() as u64;
+            let mut last = None;
+            for logged in left.iter().map_while(|stamp| kept.commit(*stamp)) {
+                if logged.version > unfinished.last {
+                    break;
                 }
-                self.flush()?;
+                self.commit_again(&logged, kept.root(logged.stamp))?;
+                last = Some(logged.version);
+            }
+            report.restored = last.map(|last| first..=last);
+            if is_same {
+                let latest = self.latest_version().unwrap_or(base.version);
+                self.pin_again(&unfinished.pins, base.version, latest)?;
             }
         }
-        Remains::forget_kept(vfs, dir)?;
-        Ok(restored)
+        if at.is_some() || unfinished.base.is_none() {
+            let first = self.latest_version().map_or(0, |latest| latest + 1);
+            let last = Some(unfinished.last);
+            report.lost = (unfinished.last >= first).then_some(Lost { first, last });
+        }
+        self.flush()?;
+        self.finished()?;
+        Ok(report)
     }
 
     /// Makes a commit again that was given up: it gets the version and the root that it had.

@@ -143,8 +143,11 @@ impl Follower {
     fn look(&self) -> Result<Scan> {
         let (dir, checker) = (self.segments_dir(), self.segments.checker());
         // The log first: what it says was durable by then is there now.
-        let mark = FoundLogs::read(&self.log_context(), OpenMode::Read)?.sealed()?;
+        let context = self.log_context();
+        let logs = FoundLogs::read(&context, OpenMode::Read)?;
+        let mark = logs.sealed()?;
         let mut found = scan(&*self.vfs, &dir, &self.identity.id, checker, OpenMode::Read)?;
+        found.check_log(&logs, &context)?;
         found.settle_tail(mark == found.end(), checker)?;
         found.check_reaches(&mark)?;
         Ok(found)

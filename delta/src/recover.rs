@@ -116,7 +116,20 @@ pub fn open(vfs: Arc<dyn Vfs>, dir: &Path, options: &Options) -> Result<Opened> 
         identity::sync_names(&*vfs, dir)?;
     }
     let mut found = scan(&*vfs, &segments_dir, &identity.id, &checker, mode)?;
-    let clean = settle_segments(&mut found, &logs, &context, options)?;
+    let (clean, proven) = settle_segments(&mut found, &logs, &context)?;
+    if !clean && !options.read_only {
+        // Nothing is written before all is known to be in order: what is given up here would be missing to whoever mends the store.
+        let (end, last) = (found.end(), found.last_record());
+        let segments = found.clone().publish(checker.clone())?;
+        let sealed = last.map(|locator| read_seal(&segments, locator, end)).transpose()?;
+        let sealed_to = sealed.map(|(sealed, _)| sealed.log_position);
+        Tail::of(logs.chain(sealed_to, &end, &context.dir, &checker)?.as_ref())?;
+        if !proven {
+            found.copy_tail(&*vfs, options.segment_bytes)?;
+        }
+        // The newest segment's name may be one that was never synced.
+        found.sync_names(&*vfs)?;
+    }
 
     let (end, newest, last_record, scan_opening) =
         (found.end(), found.newest(), found.last_record(), found.opening);
@@ -234,13 +247,9 @@ fn read_seal(segments: &Segments, locator: Locator, end: SegmentEnd) -> Result<(
     Ok((Sealed { locator, end, log_position: seal.log_position }, seal))
 }
 
-/// Finds out which groups count, and makes them durable where that is in doubt. Says whether the store was closed cleanly.
-fn settle_segments(
-    found: &mut Scan,
-    logs: &FoundLogs,
-    context: &LogContext,
-    options: &Options,
-) -> Result<bool> {
+/// Finds out which groups count. Says whether the store was closed cleanly, and whether the log tells that all of them are durable.
+fn settle_segments(found: &mut Scan, logs: &FoundLogs, context: &LogContext) -> Result<(bool, bool)> {
+    found.check_log(logs, context)?;
     let mark = logs.sealed()?;
     let proven = mark == found.end();
     let clean = proven && logs.closed_at(&mark)?;
@@ -248,16 +257,7 @@ fn settle_segments(
         found.settle_tail(proven, &context.checker)?;
     }
     found.check_reaches(&mark)?;
-    if !options.read_only {
-        if !proven {
-            found.copy_tail(&*context.vfs, options.segment_bytes)?;
-        }
-        if !clean {
-            // The newest segment's name may be one that was never synced.
-            found.sync_names(&*context.vfs)?;
-        }
-    }
-    Ok(clean)
+    Ok((clean, proven))
 }
 
 /// What the log holds after the last seal.

@@ -122,7 +122,8 @@ pub fn cut(vfs: &Arc<dyn Vfs>, dir: &Path, options: &Options, seal: Option<Locat
         last: commits.last().map(|commit| commit.version).or(sealed),
         younger: remains.newest_after(stamps.last().copied().or(end_of_last.map(|version| version.stamp))),
         // The newest commits are in the log last.
-        more: remains.is_cut_short() || commits.is_empty() && remains.sealed().is_after(&end),
+        more: remains.is_cut_short(last.as_ref().map(|seal| seal.log_position))
+            || commits.is_empty() && remains.sealed().is_after(&end),
     })
 }
 

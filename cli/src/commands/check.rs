@@ -12,7 +12,7 @@ use crate::{
     progress::Progress,
 };
 
-/// Read the whole store, verify every checksum and recompute every stored root. Exit code 1 if anything is damaged, with the versions that it affects. Nothing is changed:
+/// Read the whole store, verify every checksum and recompute the root at the end of every sealed run. Exit code 1 if anything is damaged, with the versions that it affects. Nothing is changed:
 /// versions that only the batch log holds, as after a kill, are counted, and wait for whoever opens the store to write.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -105,6 +105,9 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         }
     }
     let out = result?;
+    if Options::new().has_unfinished_repair(&args.dir)? {
+        output.note("a repair was stopped before it was done: `check DIR --repair` finishes it");
+    }
     for place in out.unneeded.iter().take(SHOWN) {
         output.note(&format!("no kept version needs it: {place}"));
     }
@@ -173,7 +176,7 @@ fn repair(args: &Args, output: &mut Output) -> Result<(), Failure> {
         let damaged = error.is_damage();
         let failure = Failure::from(error);
         if damaged {
-            failure.hint("no version can be read in full, and the batch log does not reach that far back: nothing was changed; take the store from a backup")
+            failure.hint("nothing could be made of it, and nothing was changed: take the store from a backup")
         } else {
             failure
         }
@@ -182,6 +185,7 @@ fn repair(args: &Args, output: &mut Output) -> Result<(), Failure> {
     store.close()?;
     if let Some(error) = &report.unopened {
         output.note(&format!("it was cut off before this: {error}"));
+        output.note("what was cut off said of pins, pruning and rollbacks is forgotten: look at `pin DIR` and `versions DIR`");
         output.note("the segments as they were are in the directory `damaged` of the store");
     }
     Affected::say(&Affected::of(&report.damaged), output);
@@ -209,7 +213,7 @@ fn say(out: &Repaired, changed: bool, left: usize) -> String {
             parts.push(format!("versions {first} to {last} are lost: commit them again"))
         }
         Some((first, None)) => {
-            parts.push(format!("what came from version {first} on is lost: commit it again"))
+            parts.push(format!("what there was from version {first} on is lost, if there was anything: nothing says so that can be read"))
         }
         None if changed => parts.push("nothing is lost".to_owned()),
         None if out.ok => parts.push("no kept version is damaged: nothing was changed".to_owned()),
@@ -222,9 +226,13 @@ fn say(out: &Repaired, changed: bool, left: usize) -> String {
         });
     }
     if left > 0 {
+        let last = out.damaged.iter().map(|one| one.last).filter(|last| Some(*last) < out.version).max();
+        let keep = out.version.zip(last).map(|(version, last)| version - last);
         parts.push(format!(
-            "{} older runs of versions stay damaged, for there is no second copy of them: `prune` gives them up",
-            thousands(left as u64)
+            "older versions stay damaged, which a repair does not mend{}",
+            keep.map_or(String::new(), |keep| format!(
+                ": `prune DIR --keep {keep}` gives them up, but for pins"
+            ))
         ));
     }
     parts.join("; ")

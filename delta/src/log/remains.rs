@@ -1,7 +1,7 @@
 //! What the files of the batch log still hold, whether it counts or not: commits that were sealed long ago, and files out of use that
 //! were not written to again. For mending a store of which the sealed part is damaged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use bristlecone_trie::B256;
@@ -12,7 +12,7 @@ use crate::checksum::Checker;
 use crate::error::At;
 use crate::segment::copy_file;
 use crate::vfs::{OpenMode, Vfs};
-use crate::{LoggedBatch, Result, Stamp, identity};
+use crate::{LogPosition, LoggedBatch, Result, Stamp, identity};
 
 /// Where copies of the files of the log are, in the directory of the store, while a repair makes what is in them again.
 const KEPT: &str = "damaged/log";
@@ -27,7 +27,9 @@ pub struct Remains {
     files: Vec<FoundLog>,
     commits: HashMap<Stamp, Place>,
     roots: HashMap<Stamp, B256>,
-    /// Whether a file cannot be read, or not to its end.
+    /// The numbers of the files that are in use.
+    used: BTreeSet<u64>,
+    /// Whether a file of those cannot be read, or not to its end, or is missing.
     is_cut_short: bool,
 }
 
@@ -85,8 +87,9 @@ impl Remains {
     pub fn forget_kept(vfs: &dyn Vfs, dir: &Path) -> Result<()> {
         let kept = dir.join(KEPT);
         if vfs.exists(&kept).at("look at", &kept)? {
-            for path in vfs.read_dir(&kept).at("list", &kept)? {
-                vfs.remove(&path).at("remove", &path)?;
+            let paths = vfs.read_dir(&kept).at("list", &kept)?;
+            for path in paths.iter().filter(|path| is_log(path)) {
+                vfs.remove(path).at("remove", path)?;
             }
             vfs.sync_dir(&kept).at("sync", &kept)?;
         }
@@ -96,8 +99,13 @@ impl Remains {
     fn read_from(vfs: &dyn Vfs, store: &Path, dir: &Path) -> Result<Self> {
         let id = identity::found(vfs, store)?.id;
         let checker = Checker::new(&id);
-        let mut this =
-            Self { files: Vec::new(), commits: HashMap::new(), roots: HashMap::new(), is_cut_short: false };
+        let mut this = Self {
+            files: Vec::new(),
+            commits: HashMap::new(),
+            roots: HashMap::new(),
+            is_cut_short: false,
+            used: BTreeSet::new(),
+        };
         if !vfs.exists(dir).at("look at", dir)? {
             return Ok(this);
         }
@@ -107,12 +115,20 @@ impl Remains {
             match FoundLog::read_so_far(vfs, path, number, &id, &checker, OpenMode::Read) {
                 Ok(log) => {
                     this.is_cut_short |= is_used && log.is_cut_short(&checker);
+                    this.used.extend(is_used.then_some(number));
                     this.take_in(log);
                 }
                 // A file out of use may have been about to get another number.
                 Err(_) => this.is_cut_short |= is_used,
             }
         }
+        let used = this.files.iter().filter(|log| this.used.contains(&log.header.number));
+        let last = used.filter_map(|log| log.records.last().map(|record| (log, record)));
+        let goes_on = last.filter_map(|(log, record)| match log.decode(record) {
+            Ok(Record::Rotate { file }) => Some(file),
+            _ => None,
+        });
+        this.is_cut_short |= goes_on.into_iter().any(|file| !this.used.contains(&file));
         Ok(this)
     }
 
@@ -134,9 +150,14 @@ impl Remains {
         self.files.push(log);
     }
 
-    /// Whether more was logged than can be read, in the files that are in use.
-    pub fn is_cut_short(&self) -> bool {
-        self.is_cut_short
+    /// Whether more was logged than can be read, or may have been, in the files that are in use: `from` is where the last seal says that
+    /// the log goes on.
+    pub fn is_cut_short(&self, from: Option<LogPosition>) -> bool {
+        let begins_anew = |log: &FoundLog, from: u64| log.header.restart && log.header.number > from;
+        let goes_on = |from: LogPosition| {
+            self.used.contains(&from.file) || self.files.iter().any(|log| begins_anew(log, from.file))
+        };
+        self.is_cut_short || !from.map_or(!self.used.is_empty(), goes_on)
     }
 
     /// The commit `stamp`, if it is there.
