@@ -147,7 +147,7 @@ impl Follower {
         let logs = FoundLogs::read(&context, OpenMode::Read)?;
         let mark = logs.sealed()?;
         let mut found = scan(&*self.vfs, &dir, &self.identity.id, checker, OpenMode::Read)?;
-        found.check_log(&logs, &context)?;
+        logs.check_there(found.newest().0, &context.dir)?;
         found.settle_tail(mark == found.end(), checker)?;
         found.check_reaches(&mark)?;
         Ok(found)

@@ -249,7 +249,7 @@ fn read_seal(segments: &Segments, locator: Locator, end: SegmentEnd) -> Result<(
 
 /// Finds out which groups count. Says whether the store was closed cleanly, and whether the log tells that all of them are durable.
 fn settle_segments(found: &mut Scan, logs: &FoundLogs, context: &LogContext) -> Result<(bool, bool)> {
-    found.check_log(logs, context)?;
+    logs.check_there(found.newest().0, &context.dir)?;
     let mark = logs.sealed()?;
     let proven = mark == found.end();
     let clean = proven && logs.closed_at(&mark)?;

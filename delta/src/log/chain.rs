@@ -49,6 +49,14 @@ impl FoundLogs {
         self.files.is_empty()
     }
 
+    /// Whether there is a log where the newest segment is `segment`: its first file is durable before the first segment is made.
+    pub(crate) fn check_there(&self, segment: u32, dir: &Path) -> Result<()> {
+        if self.is_empty() && segment > 0 {
+            return Err(Error::corrupt(&log_path(dir, 1), 0, "there are segments, and no log file"));
+        }
+        Ok(())
+    }
+
     /// The numbers of the files, ascending.
     pub(crate) fn numbers(&self) -> impl DoubleEndedIterator<Item = u64> {
         self.files.keys().copied()

@@ -12,7 +12,6 @@ use crate::error::At;
 use crate::format::{
     COMPACTED_HEADER_BYTES, COMPACTED_MAGIC, FIRST_GROUP, GROUP_ALIGN, GROUP_HEADER_BYTES, STORE_ID_BYTES,
 };
-use crate::log::{FoundLogs, LogContext, log_path};
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 use crate::{Error, Locator, Result};
 
@@ -222,15 +221,6 @@ impl Scan {
         }
         let (path, offset) = self.place_of_end();
         Err(Error::corrupt(&path, offset, "the groups of a segment end before those after it say"))
-    }
-
-    /// Whether there is a log: its first file is durable before the first segment is made.
-    pub(crate) fn check_log(&self, logs: &FoundLogs, context: &LogContext) -> Result<()> {
-        if logs.is_empty() && !self.segments.is_empty() {
-            let path = log_path(&context.dir, 1);
-            return Err(Error::corrupt(&path, 0, "there are segments, and no log file"));
-        }
-        Ok(())
     }
 
     /// Whether the groups go as far as `mark`, where they were known to be durable.
