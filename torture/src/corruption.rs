@@ -133,6 +133,8 @@ enum Damage {
         first: PathBuf,
         second: PathBuf,
     },
+    /// Both of them: the second copy is gone as well.
+    Two(Box<Damage>, Box<Damage>),
 }
 
 /// What of the file, from an offset on.
@@ -152,6 +154,7 @@ impl Damage {
             Self::Stale { .. } => "stretches and files out of date",
             Self::Removed { .. } => "files removed",
             Self::Exchanged { .. } => "files exchanged",
+            Self::Two(..) => "two damages",
         }
     }
 
@@ -206,6 +209,11 @@ impl Damage {
                 image.write_file(second, &a)?;
                 Ok(a != b)
             }
+            Self::Two(first, second) => {
+                // In this order: the second may be where the first would hide it.
+                let second = second.strike(image, stale)?;
+                Ok(first.strike(image, stale)? && second)
+            }
         }
     }
 
@@ -219,6 +227,7 @@ impl Damage {
             | Self::Stale { file, .. }
             | Self::Removed { file } => file,
             Self::Exchanged { first, .. } => first,
+            Self::Two(first, _) => first.file(),
         }
     }
 }
@@ -256,6 +265,24 @@ fn damages(victim: &Victim, plan: &Plan) -> Vec<Damage> {
             }
         }
         out.push(Damage::Stale { file: file(), from: 0, len });
+    }
+    let of =
+        |part: &'static str| files.iter().filter(move |file| file.starts_with(Path::new(DIR).join(part)));
+    for log in of("log") {
+        for segment in of("segments") {
+            let bytes = victim.sim.read_file(segment).unwrap_or_default();
+            let used = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0) as u64;
+            let first = rng.next_u64() % (used / 40).max(1);
+            for byte in (first..used).step_by((used / 40).max(1) as usize) {
+                let len = victim.sim.read_file(log).map_or(0, |bytes| bytes.len() as u64).max(1);
+                let flip = |file: &Path, byte: u64| Damage::Flip { file: file.to_owned(), byte, bit: 3 };
+                let in_log = match byte % 3 {
+                    0 => Damage::Removed { file: log.clone() },
+                    _ => flip(log, rng.next_u64() % len),
+                };
+                out.push(Damage::Two(Box::new(in_log), Box::new(flip(segment, byte))));
+            }
+        }
     }
     for pair in files.windows(2).filter(|pair| pair[0].parent() == pair[1].parent()) {
         out.push(Damage::Exchanged { first: pair[0].clone(), second: pair[1].clone() });
@@ -339,8 +366,30 @@ fn is_typed(what: &str) -> bool {
     !verify::is_wrong(what) && errors.iter().any(|part| what.contains(part))
 }
 
+/// What is in the files of segments, but for room at their ends.
+fn segments(image: &SimVfs) -> Vec<(PathBuf, Vec<u8>)> {
+    let of = |file: PathBuf| {
+        let bytes = image.read_file(&file).unwrap_or_default();
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        (file, bytes[..used].to_vec())
+    };
+    image
+        .files()
+        .into_iter()
+        .filter(|file| file.extension().is_some_and(|end| end == "seg"))
+        .map(of)
+        .collect()
+}
+
 fn judge(victim: &Victim, image: &SimVfs, rng: &mut Rng) -> Check<Met> {
-    let Ok(store) = victim.config.options(image.clone()).open(DIR) else { return Ok(Met::Refused) };
+    let before = segments(image);
+    let Ok(store) = victim.config.options(image.clone()).open(DIR) else {
+        // Whoever mends it needs all that is left.
+        return match segments(image) == before {
+            true => Ok(Met::Refused),
+            false => Err("an opening that failed changed segments".into()),
+        };
+    };
     let (found, model) = (store.latest_version(), &victim.model);
     if found != model.last_version() {
         if victim.closed || found > model.last_version() || found < victim.sealed {
@@ -395,7 +444,8 @@ fn repair(
     let (latest, wanted) = (store.latest_version(), model.last_version());
     let repaired = report.changed().then(|| Repaired { latest, ops: begun..image.op_count() });
     let told = |what: &str| format!("after a repair ({report:?}): {what}");
-    let is_whole = victim.closed && damage.file().starts_with(Path::new(DIR).join("log"));
+    let is_one = !matches!(damage, Damage::Two(..));
+    let is_whole = victim.closed && is_one && damage.file().starts_with(Path::new(DIR).join("log"));
     if latest > wanted || latest < wanted && (is_whole || victim.closed && report.lost.is_none()) {
         return Err(told(&format!("version {latest:?} is the latest, not {wanted:?}")));
     }
