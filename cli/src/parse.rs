@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use alloy_primitives::{Address, B256, U256, hex};
-use bristlecone::{Namespace, Options, Reader, SchemeKind, Shape, Snapshot, Store};
+use bristlecone::{Namespace, Options, Reader, SchemeKind, Shape, Snapshot, Store, VersionInfo};
 
 use crate::{failure::Failure, output::say};
 
@@ -76,7 +76,15 @@ pub(crate) fn open_with(dir: &Path, options: Options) -> Result<Store, Failure> 
 /// The version asked for, or the latest that is sealed; says where later ones are.
 pub(crate) fn snapshot(store: &Reader, at: Option<u64>) -> Result<Snapshot, Failure> {
     match at {
-        Some(version) => Ok(store.at(version)?),
+        Some(version) => store.at(version).map_err(|error| {
+            let waits = |info: &VersionInfo| info.version == version;
+            if store.unsealed().is_ok_and(|waiting| waiting.iter().any(waits)) {
+                let message = format!("version {version} waits in the batch log to be sealed");
+                return Failure::new(message)
+                    .hint("a command that writes takes it up, such as `replay` or `pin`");
+            }
+            error.into()
+        }),
         None => {
             // Whether there are any is a remark, and what is wrong with the log is for `check` to say.
             let waiting = store.unsealed().map_or(0, |waiting| waiting.len());

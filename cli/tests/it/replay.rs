@@ -68,7 +68,7 @@ fn replay(network: &str, file: &str, root_every: &str) {
     let rules = genesis.rules.clone().unwrap();
     let mut balances: BTreeMap<Address, U256> =
         genesis.accounts.iter().map(|account| (account.address, account.balance)).collect();
-    let file = BufReader::new(File::open(file).unwrap());
+    let file = BufReader::new(File::open(&file).unwrap());
     let mut era = Era1::verify(file, |_, _| ControlFlow::Continue(())).unwrap();
     let store = Store::open(&dir).unwrap();
     for number in 0..=era.last() {
@@ -118,6 +118,11 @@ fn replay(network: &str, file: &str, root_every: &str) {
     let other = B256::repeat_byte(1).to_string();
     let verified = run(&["verify", &proof, "--root", &other, "--json"]);
     assert_eq!((verified.code, &verified.json()["valid"]), (Some(1), &false.into()));
+    // A chain whose beginning was pruned goes on, too.
+    run(&["prune", &dir, "--keep", "10"]).ok();
+    run(&["rollback", &dir, "--to", "8185"]).ok();
+    let on = run(&args).ok().json();
+    assert_eq!((on["blocks"].as_u64(), on["held"].as_u64(), &on["root"]), (Some(6), Some(8186), &done["root"]));
 }
 
 #[test]

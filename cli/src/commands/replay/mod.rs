@@ -29,7 +29,7 @@ use source::Source;
 /// Execute the blocks of a file, one version a block, and compare what comes out with their headers: gas used, receipts
 /// root, logs bloom and requests before a block is committed, the state root as soon as it is known. A block is executed on
 /// the visible version before it, at most `--delay` blocks ahead of the last compared root. Blocks that the store
-/// holds are compared and skipped, so an interrupted replay goes on with the same command.
+/// holds are compared and skipped, those that were pruned are skipped, so an interrupted replay goes on with the same command.
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("file").required(true).args(["blocks", "chain"])))]
 pub(crate) struct Args {
@@ -110,7 +110,14 @@ pub(crate) fn execute(args: &Args, output: &mut Output) -> Result<(), Failure> {
         (None, None) => return Err(Failure::new("give --blocks or --chain")),
     };
     let store = open(args, output)?;
-    let (rules, genesis) = ChainFile::rules(&args.dir, store.at(0)?.root()?)?;
+    let genesis_root = match store.at(0) {
+        // Where the genesis was pruned the file in the store's directory has to be believed.
+        Err(bristlecone::Error::VersionNotKept { .. }) => {
+            ChainFile::read(&args.dir)?.map_or(B256::ZERO, |file| file.genesis_root)
+        }
+        genesis => genesis?.root()?,
+    };
+    let (rules, genesis) = ChainFile::rules(&args.dir, genesis_root)?;
     let begun = Instant::now();
     let replay = Replay { store: &store, source: &mut source, args, rules, genesis };
     let replayed = replay.run();
@@ -329,7 +336,10 @@ impl Replay<'_> {
         let mut done = Replayed::default();
         let mut progress = Progress::new("compare", (last + 1).saturating_sub(first));
         let mut last_good = None;
-        for info in self.store.versions_in(first..=last) {
+        let versions = self.store.versions_in(first..=last);
+        // What was pruned cannot be compared any more.
+        done.held = versions.first().map_or(0, |oldest| oldest.version - first);
+        for info in versions {
             let number = info.version;
             let root = match info.root {
                 None if number == last => Some(self.store.at(number)?.root()?),
