@@ -171,7 +171,7 @@ impl Options {
 
     /// Changed keys after which a run of versions is sealed. 1 seals every version. Default 80,000. A run is sealed earlier
     /// where it is old (a second, with 2,000 keys; a minute, whatever it has), or where its batches hold 256 MiB (half of `cache_bytes`, if that is less, but at least 8 MiB), or the pages
-    /// that it made 320 MiB (with less than 1 GiB of `cache_bytes` three eighths of it less 64 MiB, or a fifth of it, whichever is more; but at least 2 MiB). The shorter runs are, the more a version takes on disk.
+    /// that it made 341 MiB (with less than 1 GiB of `cache_bytes` three eighths of it less 43 MiB, or a fifth of it, whichever is more; but at least 2 MiB). The shorter runs are, the more a version takes on disk.
     #[must_use]
     pub fn seal_keys(self, seal_keys: u64) -> Self {
         Self { seal_keys, ..self }

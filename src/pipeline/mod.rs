@@ -117,12 +117,12 @@ pub(crate) struct Unsealed {
 /// A run is sealed once the pages that it made take this much: they cannot leave memory before. Twice as much may wait. With a large cache the number of its keys
 /// comes first, but for mini-blocks, which copy a page or two a level for each key; a small one is held by this.
 pub(crate) fn run_page_bytes(cache_bytes: u64) -> u64 {
-    let of_large = (cache_bytes / 8 * 3).saturating_sub(64 << 20);
+    let of_large = (cache_bytes / 8 * 3).saturating_sub(43 << 20);
     (cache_bytes / 5).max(of_large).clamp(LEAST_PAGE_BYTES, MOST_PAGE_BYTES)
 }
 
 const LEAST_PAGE_BYTES: u64 = 2 << 20;
-const MOST_PAGE_BYTES: u64 = 320 << 20;
+const MOST_PAGE_BYTES: u64 = 341 << 20;
 
 /// So often a commit that finds no room asks for a cut.
 const URGE_AGAIN: Duration = Duration::from_millis(10);

@@ -122,7 +122,10 @@ fn replay(network: &str, file: &str, root_every: &str) {
     run(&["prune", &dir, "--keep", "10"]).ok();
     run(&["rollback", &dir, "--to", "8185"]).ok();
     let on = run(&args).ok().json();
-    assert_eq!((on["blocks"].as_u64(), on["held"].as_u64(), &on["root"]), (Some(6), Some(8186), &done["root"]));
+    assert_eq!(
+        (on["blocks"].as_u64(), on["held"].as_u64(), &on["root"]),
+        (Some(6), Some(8186), &done["root"])
+    );
 }
 
 #[test]

@@ -94,7 +94,7 @@ pub(crate) fn scan(
     checker: &Checker,
     mode: OpenMode,
 ) -> Result<Scan> {
-    let mut scan = Scan { dir: dir.to_owned(), segments: Vec::new(), opening: 0 };
+    let mut scan = Scan::empty(dir);
     scan.read(vfs, id, checker, mode)?;
     Ok(scan)
 }
@@ -110,7 +110,7 @@ pub(crate) fn scan_so_far(
     checker: &Checker,
     mode: OpenMode,
 ) -> Result<Scan> {
-    let mut scan = Scan { dir: dir.to_owned(), segments: Vec::new(), opening: 0 };
+    let mut scan = Scan::empty(dir);
     match scan.read(vfs, id, checker, mode) {
         Ok(()) | Err(Error::Corrupt { .. }) => Ok(scan),
         Err(error) => Err(error),
@@ -172,6 +172,10 @@ fn find_groups(found: &mut FoundSegment, checker: &Checker) -> Result<()> {
 }
 
 impl Scan {
+    fn empty(dir: &Path) -> Self {
+        Self { dir: dir.to_owned(), segments: Vec::new(), opening: 0 }
+    }
+
     /// Takes in what is there, up to the first error.
     fn read(
         &mut self,
