@@ -62,7 +62,8 @@ pub struct DamagedRun {
 
 impl Store {
     /// Verifies every checksum, recomputes the hashes of every page at the end of every sealed run from its leaves, and compares
-    /// them with what parents and seals hold. Versions inside runs are read: what they changed, and what they stand on. Unsealed versions are not part of it: [`flush`](Self::flush) first.
+    /// them with what parents and seals hold. Of versions inside runs what they changed is read, and what they stand on. Unsealed
+    /// versions are not part of it: [`flush`](Self::flush) first.
     ///
     /// Cost: a read of the whole store, and a hash for each node ever stored; memory for one word and one hash a page.
     ///
@@ -81,8 +82,7 @@ impl Store {
         let stats = core.graph.segments.stats();
         let mut report = CheckReport { records: stats.records, bytes: stats.bytes, ..CheckReport::default() };
         self.each_need(&mut progress, |checker, needed| {
-            // Where a record is damaged that this needs, it was met already: the place says more than what came of it.
-            checker.read(needed).map_err(|error| unneeded.first().cloned().unwrap_or(error))?;
+            checker.read(needed)?;
             (report.runs, report.pages) = (checker.ends.len() as u64, checker.known.len() as u64);
             Ok(())
         })?;
@@ -92,7 +92,7 @@ impl Store {
         Ok(report)
     }
 
-    /// The sealed versions that cannot be read in full, run by run, pinned ones first and then oldest first: as [`check`](Self::check), but to the end.
+    /// The sealed versions that cannot be read in full, as stretches of neighbours, oldest first: as [`check`](Self::check), but to the end.
     ///
     /// Cost: as that of `check`.
     pub fn damage(&self, mut progress: impl FnMut(Progress)) -> Vec<DamagedRun> {

@@ -117,6 +117,7 @@ pub(crate) struct Unsealed {
 /// A run is sealed once the pages that it made take this much: they cannot leave memory before. Twice as much may wait. With a large cache the number of its keys
 /// comes first, but for mini-blocks, which copy a page or two a level for each key; a small one is held by this.
 pub(crate) fn run_page_bytes(cache_bytes: u64) -> u64 {
+    // At 1 GiB what 80,000 keys come to in a store of some millions (a third of it); small caches keep more for what is read.
     let of_large = (cache_bytes / 8 * 3).saturating_sub(43 << 20);
     (cache_bytes / 5).max(of_large).clamp(LEAST_PAGE_BYTES, MOST_PAGE_BYTES)
 }

@@ -172,16 +172,6 @@ impl Remains {
         }
     }
 
-    /// Whether any commit follows `stamp`.
-    pub fn goes_on_from(&self, stamp: Stamp) -> bool {
-        self.commits.values().any(|place| place.parent == Some(stamp))
-    }
-
-    /// Whether there is no commit.
-    pub fn is_empty(&self) -> bool {
-        self.commits.is_empty()
-    }
-
     /// The root of the commit `stamp`, if it was logged.
     pub fn root(&self, stamp: Stamp) -> Option<B256> {
         self.roots.get(&stamp).copied()
