@@ -21,6 +21,7 @@ pub mod changes;
 pub mod config;
 pub mod corruption;
 pub mod crash;
+mod damage;
 pub mod faults;
 pub mod fuzzing;
 pub mod gate;
